@@ -1,0 +1,1 @@
+"""Clinical corpora as labelled examples, and how those examples are spread over clients."""
