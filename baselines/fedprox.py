@@ -1,0 +1,30 @@
+"""FedProx (Li et al. 2020, arXiv 1812.06127, section 3.2): a proximal term holds clients near the global model.
+
+Client i minimises h_i(w) = F_i(w) + (mu / 2) ||w - w_t||^2, so that its gradient gains mu (w - w_t). Exchanged, up and
+down: what the scope says, the whole model unless `layers` or `skip_ratio` choose blocks. The server averages (FedAvg).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from baselines.layer_scope import LayerScope
+
+
+class FedProx(LayerScope):
+    """Attributes:
+    mu: weight of the proximal term; the paper tries 0.001 to 1, larger for more heterogeneous clients. 0 is FedAvg.
+    """
+
+    title: ClassVar[str] = "FedProx"
+
+    mu: Annotated[float, Field(ge=0)] = 0.01
+
+    @torch.no_grad()
+    def local_term(self, trained: Mapping[str, nn.Parameter], start: Mapping[str, torch.Tensor]) -> None:
+        for name, parameter in trained.items():
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter - start[name], alpha=self.mu)

@@ -1,0 +1,268 @@
+"""Run folders read into two tidy frames: one row a round, one row a run."""
+
+import csv
+import json
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ValidationError
+
+RUN_COLUMNS = ("run", "name", "task", "metric", "method", "label", "seed", "skip_ratio")
+FREE_SETTINGS = ("name", "seed", "engine")
+"""Settings in which repetitions of one experiment may differ without measuring something else."""
+
+
+class ResultsError(ValueError):
+    """Records that cannot be read, or cannot stand in one table or figure; one line that names the file or run."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs.
+
+    Attributes:
+        rounds: one row a run and round: the columns of ``rounds.csv`` (metrics as fractions, bytes, seconds) behind
+            ``run, name, task, metric, method, label, seed, skip_ratio``.
+        summaries: one row a run: ``run`` and the entries of ``summary.json``, nested keys joined by ``_``
+            (``best_test_f1``, ``bytes_up``, ``parameters_exchanged``).
+        folders: where each run was read from, in the order of ``summaries``.
+        configs: the resolved experiment of each run, in the same order.
+    """
+
+    rounds: pd.DataFrame
+    summaries: pd.DataFrame
+    folders: list[Path]
+    configs: list[dict[str, Any]]
+
+    def shared_metric(self) -> str:
+        """The metric by which these runs may be compared in one table or figure.
+
+        Runs are comparable when they have one task, metric and corpus, and when runs of one label are repetitions
+        of one experiment: the same settings, each with its own seed.
+
+        Raises:
+            ResultsError: if they are not, naming two runs that differ and in what.
+        """
+        first = self.summaries.iloc[0]
+        shared = [
+            {"task": run["task"], "metric": run["metric"]} | _flatten({"corpus": config.get("corpus")})
+            for (_, run), config in zip(self.summaries.iterrows(), self.configs, strict=True)
+        ]
+        for run, other in zip(self.summaries["run"], shared, strict=True):
+            if (key := _difference(shared[0], other)) is not None:
+                raise ResultsError(
+                    f"one table or figure needs one {key}: {first['run']} has {shared[0].get(key)!r}, "
+                    f"{run} has {other.get(key)!r}; give them apart"
+                )
+        for label, group in self.summaries.groupby("label"):
+            self._require_repetitions(str(label), group)
+        return str(first["metric"])
+
+    def _require_repetitions(self, label: str, group: pd.DataFrame) -> None:
+        runs = list(group["run"])
+        settings = [
+            _flatten({key: value for key, value in self.configs[i].items() if key not in FREE_SETTINGS})
+            for i in group.index
+        ]
+        for run, other in zip(runs[1:], settings[1:], strict=True):
+            if (key := _difference(settings[0], other)) is not None:
+                raise ResultsError(
+                    f"{runs[0]} and {run} are both labelled {label!r} but differ in {key}: "
+                    f"{settings[0].get(key)!r} and {other.get(key)!r}; runs of one label may differ in the seed only"
+                )
+        for seed, repeated in group.groupby("seed"):
+            if len(repeated) > 1:
+                same = " and ".join(repeated["run"].iloc[:2])
+                raise ResultsError(f"{same} are both {label!r} with seed {seed}; give each seed once")
+
+
+def load(paths: str | Path | Iterable[str | Path]) -> Runs:
+    """Read every finished run at or below the given folders.
+
+    A run folder holds ``config.yaml``, ``rounds.csv`` and ``summary.json``. Unfinished runs are skipped with a warning
+    that names them; a folder met twice is read once.
+
+    Args:
+        paths: a run folder, a folder of run folders (nested to any depth), or several of either.
+
+    Raises:
+        ResultsError: if a folder is missing, no finished run is found, or a record is unreadable or cut short.
+    """
+    roots = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    looked = ", ".join(map(str, roots)) or "no folder given"
+    found = list({folder.resolve(): folder for root in roots for folder in _run_folders(root)}.values())
+    unfinished = [folder for folder in found if not _is_finished(folder)]
+    folders = [folder for folder in found if folder not in unfinished]
+    if not folders:
+        aside = f" (unfinished: {', '.join(map(str, unfinished))})" if unfinished else ""
+        raise ResultsError(
+            f"no finished run found; looked in: {looked}{aside}; "
+            "a run folder has config.yaml, rounds.csv and summary.json"
+        )
+    if unfinished:
+        warnings.warn(f"skipped unfinished runs: {', '.join(map(str, unfinished))}", stacklevel=2)
+
+    rounds, summaries, configs = zip(*map(_read_run, folders), strict=True)
+    return Runs(
+        rounds=pd.concat(rounds, ignore_index=True),
+        summaries=pd.concat(summaries, ignore_index=True),
+        folders=folders,
+        configs=list(configs),
+    )
+
+
+def read_json(path: Path) -> Any:
+    """One JSON record.
+
+    Raises:
+        ResultsError: if the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ResultsError(f"{path}: not readable as JSON, perhaps cut short: {error}") from error
+
+
+class _Evaluation(BaseModel):
+    round: int
+    validation: dict[str, float | None]
+    test: dict[str, float | None]
+
+
+class _Bytes(BaseModel):
+    up: int
+    down: int
+    setup: int
+    total: int
+
+
+class _Parameters(BaseModel):
+    total: int
+    trained: int
+    exchanged: int
+
+
+class _Summary(BaseModel):
+    name: str
+    seed: int
+    task: str
+    metric: str
+    method: str
+    label: str
+    skip_ratio: float | None
+    rounds: int
+    final: _Evaluation
+    best: _Evaluation
+    bytes: _Bytes
+    saving: float | None
+    saving_denominator: str | None
+    parameters: _Parameters
+    seconds: float
+    peak_memory_mb: float | None
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    if not root.is_dir():
+        raise ResultsError(f"{root}: no such folder; expected a run folder or a folder of run folders")
+    for folder, children, files in os.walk(root):
+        children.sort()
+        if "config.yaml" in files and {"rounds.csv", "summary.json", "environment.json"} & set(files):
+            children.clear()
+            yield Path(folder)
+
+
+def _is_finished(folder: Path) -> bool:
+    if not (folder / "summary.json").is_file():
+        return False
+    environment = folder / "environment.json"
+    return not environment.is_file() or read_json(environment).get("status") == "finished"
+
+
+def _read_run(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    config = _read_config(folder / "config.yaml")
+    record = _read_summary(folder / "summary.json")
+    rounds = _read_rounds(folder / "rounds.csv", record)
+    summary = pd.json_normalize({"run": str(folder)} | record.model_dump(), sep="_")
+    optional = ["skip_ratio", "saving", "peak_memory_mb"]
+    summary[optional] = summary[optional].astype(float)
+    return summary[list(RUN_COLUMNS)].merge(rounds, how="cross"), summary, config
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ResultsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise ResultsError(f"{path}: expected a mapping of settings, got {type(config).__name__}")
+    return config
+
+
+def _read_summary(path: Path) -> _Summary:
+    try:
+        summary = _Summary.model_validate(read_json(path))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"])) or "the record"
+        got = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
+        raise ResultsError(f"{path}: {key}: {problem['msg']}{got}") from error
+    for moment in ("final", "best"):
+        if getattr(summary, moment).test.get(summary.metric) is None:
+            raise ResultsError(f"{path}: {moment}.test has no {summary.metric}, the metric of this run")
+    if summary.saving is not None and not summary.saving_denominator:
+        raise ResultsError(f"{path}: saving {summary.saving} comes without its saving_denominator")
+    return summary
+
+
+def _read_rounds(path: Path, summary: _Summary) -> pd.DataFrame:
+    """The rows of ``rounds.csv``; pandas alone would fill a line that was cut short with blanks."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ResultsError(f"{path}: no header line; expected the columns round, bytes_total, ...") from error
+
+    for column in ("round", "bytes_total", "seconds_total", f"test_{summary.metric}"):
+        if column not in header:
+            raise ResultsError(f"{path}: no column {column}")
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ResultsError(f"{path}: line {line} has {len(row)} of {len(header)} columns, perhaps cut short")
+    cells = pd.DataFrame(rows, columns=header, dtype=object)
+    rounds = cells.apply(pd.to_numeric, errors="coerce")
+    for column in header:
+        unreadable = rounds[column].isna() & ~cells[column].isin(["", "nan"])
+        if unreadable.any():
+            index = int(unreadable.argmax())
+            raise ResultsError(f"{path}: line {index + 2}, {column}: {cells[column][index]!r} is not a number")
+    last = -1 if rounds.empty else int(rounds["round"].max())
+    if last < summary.rounds:
+        raise ResultsError(f"{path}: ends at round {last}, but summary.json tells of {summary.rounds} rounds")
+    return rounds
+
+
+def _flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value, without seeds; of a path only its last part, so that a moved folder stays the same."""
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        elif key == "path" and value is not None:
+            flat[f"{prefix}{key}"] = Path(value).name
+        elif key != "seed":
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _difference(settings: dict[str, Any], other: dict[str, Any]) -> str | None:
+    return next((key for key in settings | other if settings.get(key) != other.get(key)), None)

@@ -1,0 +1,129 @@
+"""Tables over runs: numbers first (a tidy frame), wording second (text cells and footnotes)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from results import statistics
+from results.frames import ResultsError, Runs
+from results.wording import byte_count, denominators, metric_name
+
+NOTHING = "–"
+
+
+def comparison(runs: Runs) -> pd.DataFrame:
+    """One row a label, its seeds averaged; the costliest to communicate first, methods that send nothing last.
+
+    Columns: ``label, method, metric, skip_ratio, seeds`` (number of runs); ``best_test`` (test metric at the round
+    that is best on validation) and ``final_test`` (at the last round), in percent, each with ``_sd`` (NaN for one
+    seed), ``_low`` and ``_high`` (95 % t-interval); ``bytes_total`` (up + down, all clients and rounds, without
+    set-up), ``bytes_setup``; ``saving`` in percent (NaN where nothing is sent) and ``saving_denominator``;
+    ``seconds``; ``peak_memory_mb`` (the largest over seeds).
+
+    Raises:
+        ResultsError: if the runs are not comparable (see `Runs.shared_metric`).
+    """
+    metric = runs.shared_metric()
+    rows = pd.DataFrame([_row(group, metric) for _, group in runs.summaries.groupby("label")])
+    return rows.sort_values(["bytes_total", "label"], ascending=[False, True], ignore_index=True)
+
+
+def ablation(runs: Runs) -> pd.DataFrame:
+    """The rows of `comparison` whose method skips layers, by rising skip ratio: quality and bytes against the ratio.
+
+    Raises:
+        ResultsError: if no run has a skip ratio, or the runs are not comparable.
+    """
+    rows = comparison(runs).dropna(subset=["skip_ratio"])
+    if rows.empty:
+        raise ResultsError(f"an ablation needs runs with a skip_ratio; none of {len(runs.folders)} runs has one")
+    return rows.sort_values(["skip_ratio", "label"], ignore_index=True)
+
+
+def formatted(rows: pd.DataFrame) -> pd.DataFrame:
+    """The cells of `comparison` or `ablation` as text under printed headings; the first column is the row's name.
+
+    The skip ratio is printed where every row has one.
+    """
+    metric = metric_name(rows["metric"].iloc[0])
+    columns: dict[str, Callable[[Any], str]] = {"Method": lambda row: row.label}
+    if rows["skip_ratio"].notna().all():
+        columns["Skip ratio"] = lambda row: f"{row.skip_ratio:g}"
+    columns |= {
+        f"Test {metric}, best (%)": lambda row: _with_spread(row.best_test, row.best_test_sd),
+        f"Test {metric}, final (%)": lambda row: _with_spread(row.final_test, row.final_test_sd),
+        "Sent": lambda row: byte_count(row.bytes_total) if row.bytes_total else NOTHING,
+        "Set-up": lambda row: byte_count(row.bytes_setup) if row.bytes_setup else NOTHING,
+        "Saving": lambda row: _percent(row.saving),
+        "Time (s)": lambda row: f"{row.seconds:.0f}" if row.seconds >= 10 else f"{row.seconds:.1f}",
+        "Peak memory": lambda row: NOTHING if pd.isna(row.peak_memory_mb) else byte_count(row.peak_memory_mb * 1e6),
+        "Seeds": lambda row: str(row.seeds),
+    }
+    return pd.DataFrame({heading: [cell(row) for row in rows.itertuples()] for heading, cell in columns.items()})
+
+
+def footnotes(rows: pd.DataFrame) -> list[str]:
+    """What the columns of `formatted` mean, with the denominator of every saving."""
+    metric = metric_name(rows["metric"].iloc[0])
+    over_seeds = ", mean ± standard deviation over seeds" if (rows["seeds"] > 1).any() else ""
+    notes = [
+        f"Test {metric}{over_seeds}. Best: at the round with the best validation {metric}; final: at the last round."
+    ]
+    if (rows["bytes_total"] > 0).any():
+        notes.append(
+            "Sent: bytes up + down, all clients and rounds (1 MB = 1e6 bytes), without the one-off set-up transfer."
+        )
+    notes += denominators(rows)
+    if (rows["bytes_total"] == 0).any():
+        notes.append(f"{NOTHING} under Sent: the method sends nothing, so there is no saving to state.")
+    return notes
+
+
+def text(rows: pd.DataFrame) -> str:
+    """`formatted` as a Markdown table with aligned columns, then the footnotes, one a line."""
+    cells = formatted(rows)
+    lines = [[str(heading) for heading in cells], *cells.to_numpy().tolist()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [
+        [
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    ]
+    rules = [f"{'-' * (width + 1)}:" if i else f":{'-' * (width + 1)}" for i, width in enumerate(widths)]
+    heading, *body = [f"| {' | '.join(line)} |" for line in aligned]
+    return "\n".join([heading, f"|{'|'.join(rules)}|", *body, "", *footnotes(rows)])
+
+
+def _row(group: pd.DataFrame, metric: str) -> dict[str, Any]:
+    first = group.iloc[0]
+    row = {key: first[key] for key in ("label", "method")} | {"metric": metric}
+    row |= {"skip_ratio": first["skip_ratio"], "seeds": len(group)}
+    for moment in ("best", "final"):
+        percent = group[f"{moment}_test_{metric}"] * 100
+        low, high = statistics.confidence_interval(percent)
+        row |= {
+            f"{moment}_test": statistics.mean(percent),
+            f"{moment}_test_sd": statistics.standard_deviation(percent),
+            f"{moment}_test_low": low,
+            f"{moment}_test_high": high,
+        }
+    return row | {
+        "bytes_total": statistics.mean(group["bytes_up"] + group["bytes_down"]),
+        "bytes_setup": statistics.mean(group["bytes_setup"]),
+        "saving": statistics.mean(group["saving"] * 100),
+        "saving_denominator": first["saving_denominator"],
+        "seconds": statistics.mean(group["seconds"]),
+        "peak_memory_mb": group["peak_memory_mb"].max(),
+    }
+
+
+def _percent(saving: float) -> str:
+    rounded = round(saving, 1) + 0.0  # no "-0.0" where a header's few bytes exceed the denominator
+    return NOTHING if pd.isna(saving) else f"{rounded:.1f} %".replace("-", "−")
+
+
+def _with_spread(percent: float, deviation: float) -> str:
+    return f"{percent:.1f}" if pd.isna(deviation) else f"{percent:.1f} ± {deviation:.1f}"

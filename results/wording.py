@@ -1,0 +1,47 @@
+"""How metrics, bytes and savings are worded, the same in tables and figures."""
+
+import pandas as pd
+
+METRIC_NAMES = {"f1": "entity F1", "macro_f1": "macro F1", "accuracy": "accuracy"}
+
+
+def metric_name(metric: str) -> str:
+    """The printed name of a metric of the records; ``f1`` there is the strict micro F1 over entities."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def byte_count(count: float) -> str:
+    """Bytes to three significant digits in decimal units: 1 kB = 1e3 B, 1 MB = 1e6 B, 1 GB = 1e9 B."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def change(saving: float) -> str:
+    """A saving in percent as the change it makes to the bytes: 70.5 gives ``"−70.5 %"``, 0 gives ``"±0 %"``."""
+    return f"{-saving:+.1f} %".replace("-", "−") if abs(saving) >= 0.05 else "±0 %"
+
+
+def with_saving(label: str, saving: float) -> str:
+    """A method's label with its change in bytes: ``"LoRA (rank 16)", 99.1`` gives ``"LoRA (rank 16, −99.1 %)"``.
+
+    Args:
+        label: the method's name, perhaps with settings in brackets.
+        saving: bytes saved, in percent; NaN leaves the label as it is.
+    """
+    if pd.isna(saving):
+        return label
+    return f"{label[:-1]}, {change(saving)})" if label.endswith(")") else f"{label} ({change(saving)})"
+
+
+def denominators(rows: pd.DataFrame) -> list[str]:
+    """One sentence for each denominator of the savings in ``rows`` (columns ``label, saving, saving_denominator``)."""
+    saved = rows.dropna(subset=["saving"])
+    several = saved["saving_denominator"].nunique() > 1
+    notes = []
+    for denominator, group in saved.groupby("saving_denominator", sort=False):
+        whose = f" of {', '.join(group['label'])}" if several else ""
+        notes.append(f"Saving{whose}: bytes against {denominator}.")
+    return notes
