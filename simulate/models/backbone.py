@@ -1,0 +1,200 @@
+"""The model of an experiment: any transformers backbone with a new task head, and its tokenizer."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import torch
+import transformers
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from partitions.corpus import Task
+from simulate.models import ModelError
+from simulate.models.attention import is_causal, remove_causal_mask
+from simulate.models.sources import checkpoint_folder, config_file
+from simulate.models.structure import find_structure
+from simulate.seeds import torch_draws
+
+_HEADS = {"ner": AutoModelForTokenClassification, "classification": AutoModelForSequenceClassification}
+_WITH_HEAD = {
+    "ner": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    "classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+}
+
+
+class ModelSettings(BaseModel):
+    """Which model, and how it reads.
+
+    Attributes:
+        name: ``tiny-llama`` (ships with the project), ``minilm`` (ships with the extra of that name), a local folder,
+            or a Hugging Face id such as ``meta-llama/Llama-3.2-1B``.
+        bidirectional: remove the causal mask of a decoder, which helps tagging (arXiv 2310.01208).
+        max_length: sub-words of an example that are read, special tokens included; the rest is cut.
+        pretrained: false gives random weights of the same configuration.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "tiny-llama"
+    bidirectional: bool = False
+    max_length: Annotated[int, Field(ge=8)] = 256
+    pretrained: bool = True
+
+
+def load_config(settings: ModelSettings) -> PreTrainedConfig:
+    """The configuration of a model, as published; weights and tokenizer need not be there.
+
+    Raises:
+        ModelError: if the model is not found or transformers does not know its type.
+    """
+    file = config_file(settings.name)
+    try:
+        return AutoConfig.from_pretrained(file, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"model {settings.name!r}: {file} cannot be read: {_first_line(error)}") from None
+
+
+def meta_model(settings: ModelSettings, task: Task, labels: Sequence[str]) -> PreTrainedModel:
+    """The model with its task head on the meta device: names and shapes, without weights or memory.
+
+    Args:
+        settings: which model.
+        task: decides the head: a label for each token (ner) or for each text (classification).
+        labels: names of the head's outputs, in order: tags or classes.
+
+    Raises:
+        ModelError: if the model is not found, or has no head for the task.
+    """
+    with torch.device("meta"):
+        return _from_config(settings, task, _with_labels(load_config(settings), labels))
+
+
+def load_model(
+    settings: ModelSettings, task: Task, labels: Sequence[str], seed: int
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in float32 on the CPU, in evaluation mode, and its tokenizer with a padding token.
+
+    The new head is drawn from the seed; the global generators are left as they were. Attention is PyTorch's
+    scaled-dot-product attention where the family has it.
+
+    Args:
+        settings: which model.
+        task: decides the head: a label for each token (ner) or for each text (classification).
+        labels: names of the head's outputs, in order: tags or classes.
+        seed: the run's seed.
+
+    Raises:
+        ModelError: if the model is not found, incomplete, has no head for the task, or cannot read `max_length`.
+    """
+    folder = checkpoint_folder(settings.name, weights=settings.pretrained)
+    tokenizer = load_tokenizer(settings)
+    config = _with_labels(load_config(settings), labels)
+    config.pad_token_id = tokenizer.pad_token_id
+    with torch_draws(seed, "model"), _quiet():
+        if settings.pretrained:
+            model = _from_checkpoint(settings, task, config, str(folder))
+        else:
+            model = _from_config(settings, task, config)
+    saved_without_mask = getattr(config, "is_causal", True) is False
+    if is_causal(config) and (settings.bidirectional or saved_without_mask):
+        remove_causal_mask(model)
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, with a padding token (its end-of-text token where it has none of its own).
+
+    Raises:
+        ModelError: if the model is not found, its tokenizer does not fit, or it cannot read `max_length`.
+    """
+    name, folder, config = settings.name, checkpoint_folder(settings.name, weights=False), load_config(settings)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ModelError(f"model {name!r}: tokenizer in {folder} cannot be read: {_first_line(error)}") from None
+    if not tokenizer.is_fast:
+        raise ModelError(f"model {name!r}: its tokenizer has no fast version (tokenizer.json)")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ModelError(f"model {name!r}: its tokenizer has neither a padding nor an end-of-text token")
+    entries = max(tokenizer.vocab_size, tokenizer.pad_token_id + 1)  # added tokens may exceed the embedding unused
+    if entries > config.vocab_size:
+        raise ModelError(f"model {name!r}: its tokenizer has {entries} entries, its embedding {config.vocab_size}")
+    longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", settings.max_length))
+    if settings.max_length > longest:
+        raise ModelError(f"model.max_length = {settings.max_length}, but {name!r} reads at most {longest} sub-words")
+    return tokenizer
+
+
+def _with_labels(config: PreTrainedConfig, labels: Sequence[str]) -> PreTrainedConfig:
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    config.problem_type = None  # a checkpoint's own could make it several labels a text
+    config.use_cache = False  # keys and values of past tokens serve generation only
+    return config
+
+
+def _from_config(settings: ModelSettings, task: Task, config: PreTrainedConfig) -> PreTrainedModel:
+    _check_head(settings, task, config)
+    return _HEADS[task].from_config(config, dtype=torch.float32, trust_remote_code=False)
+
+
+def _from_checkpoint(settings: ModelSettings, task: Task, config: PreTrainedConfig, folder: str) -> PreTrainedModel:
+    _check_head(settings, task, config)
+    try:
+        model, report = _HEADS[task].from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # a head for other labels is replaced
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise ModelError(f"model {settings.name!r}: weights in {folder} cannot be read: {_first_line(error)}") from None
+    structure = find_structure(model)
+    fresh = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    if lost := sorted(fresh.difference(structure.final, structure.head)):
+        raise ModelError(f"model {settings.name!r}: weights in {folder} do not fit its config.json: no {lost[0]}")
+    return model
+
+
+def _check_head(settings: ModelSettings, task: Task, config: PreTrainedConfig) -> None:
+    if type(config) not in _WITH_HEAD[task]:
+        kind = "token" if task == "ner" else "sequence"
+        raise ModelError(
+            f"model {settings.name!r}: transformers has no {kind} classification head for {config.model_type} models"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within the block transformers prints neither progress nor its list of new weights."""
+    log = transformers.logging
+    level, progress = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if progress:
+            log.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

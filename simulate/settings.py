@@ -1,0 +1,7 @@
+"""The base of every settings schema: unknown keys are refused, values are fixed once read."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,107 @@
+"""Tiny models and corpora that every test can afford."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+WORDS = [f"word{index}" for index in range(30)] + ["pain", "fever", "aspirin", "heparin"]
+TAGS = {"pain": "B-problem", "fever": "B-problem", "aspirin": "B-treatment", "heparin": "B-treatment"}
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real clinical corpora; tests that ask for it are skipped where it is absent."""
+    folder = Path(__file__).parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no folder of real corpora beside the checkout")
+    return folder
+
+
+def save_with_tokenizer(model, folder: Path) -> Path:
+    """A checkpoint folder of a model whose tokens are `WORDS`."""
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "<unk>", "<eos>", *WORDS])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>", model_max_length=64
+    )
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory) -> Path:
+    """A random LLaMA of 4 blocks, hidden 16."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        eos_token_id=2,
+    )
+    return save_with_tokenizer(LlamaForCausalLM(config), tmp_path_factory.mktemp("tiny-decoder"))
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """A random BERT of 3 blocks, hidden 16, with dropout."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        hidden_dropout_prob=0.1,
+        pad_token_id=0,
+    )
+    return save_with_tokenizer(BertForMaskedLM(config), tmp_path_factory.mktemp("tiny-encoder"))
+
+
+def write_corpus(folder: Path, task: str, sizes: dict[str, int]) -> Path:
+    """An invented corpus as JSONL: words of `WORDS`, tags or label by the entity words among them."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    seen: set[tuple[str, ...]] = set()
+    for split, size in sizes.items():
+        with (folder / f"{split}.jsonl").open("w") as stream:
+            written = 0
+            while written < size:
+                tokens = tuple(rng.choice(WORDS, rng.integers(3, 9)).tolist())
+                if tokens in seen:
+                    continue
+                seen.add(tokens)
+                example = {"id": f"{split}-{written}", "group": f"site{written % 3}"}
+                if task == "ner":
+                    example |= {"tokens": tokens, "tags": [TAGS.get(token, "O") for token in tokens]}
+                else:
+                    problems = sum(TAGS.get(token) == "B-problem" for token in tokens)
+                    example |= {"text": " ".join(tokens), "label": "ill" if problems else "well"}
+                stream.write(json.dumps(example) + "\n")
+                written += 1
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ner_corpus(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("ner"), "ner", {"train": 60, "validation": 20, "test": 20})
+
+
+@pytest.fixture(scope="session")
+def text_corpus(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("texts"), "classification", {"train": 60, "validation": 20, "test": 20})
