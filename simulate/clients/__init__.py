@@ -1,0 +1,1 @@
+"""What happens at one virtual client: batches, local training, predictions."""

@@ -1,0 +1,1 @@
+"""What crosses the border between server and clients: how it is encoded, counted and summed."""

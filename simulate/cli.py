@@ -1,0 +1,269 @@
+"""The command line: `skipfl COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from simulate.config import Experiment
+
+app = typer.Typer(
+    help="Simulate federated fine-tuning of language models on clinical text, and compare what methods cost and give.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help="A preset (see `skipfl list`) or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as rounds=5 or method.layers=4.")
+]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write; by default a new one in runs/.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders, or folders of run folders.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def run(source: Source, overrides: Overrides = None, output: Output = None, debug: Debug = False) -> None:
+    """Run one experiment.
+
+    Examples:
+
+        skipfl run demo
+
+        skipfl run demo method=lora method.rank=16 rounds=5 -o runs/lora
+
+        skipfl run demo corpus.path=my-corpus partition.alpha=0.1 engine.executor=serial
+    """
+    from simulate.config import load
+
+    experiment = load(source, overrides or [])
+    folder = output or _new_folder(f"{experiment.name}-{experiment.parts['method']}-seed{experiment.seed}")
+    _run_all({folder: experiment})
+    _table([folder])
+    _wrote(*sorted(folder.iterdir()))
+
+
+@app.command()
+def compare(
+    source: Source,
+    overrides: Overrides = None,
+    methods: Annotated[str, typer.Option(help="Comma-separated; by default all.")] = "",
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Run several methods under several seeds; print the table and draw the curves.
+
+    Examples:
+
+        skipfl compare demo
+
+        skipfl compare demo --methods layer_skipping,fedavg,lora --seeds 0,1,2 -o runs/compare
+
+        skipfl compare minilm-ner --methods layer_skipping,lora corpus.path=my-corpus
+    """
+    from baselines import METHODS
+    from results import curves, frames
+    from simulate.config import load
+    from simulate.study import comparison
+
+    names = _items(methods) or list(METHODS)
+    folder = output or _new_folder(f"{load(source, overrides or [], names[0]).name}-compare")
+    runs = comparison(source, names, _numbers("--seeds", seeds, int), overrides or [], folder)
+    _run_all(runs)
+    table = folder / "comparison.csv"
+    _table([folder], table)
+    figure, *_ = curves.overview(frames.load([folder]))
+    partition = next(iter(runs)) / "partition.json"
+    who, *_ = curves.partition_figure(partition)
+    _wrote(table, *curves.save(figure, folder / "curves"), *curves.save(who, folder / "partition"), *runs)
+
+
+@app.command()
+def ablate(
+    source: Source,
+    overrides: Overrides = None,
+    skip_ratios: Annotated[str, typer.Option(help="Frozen layers / all layers, comma-separated.")] = (
+        "0,0.25,0.5,0.625,0.75,0.875"
+    ),
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Run layer skipping at several skip ratios; print and draw metric and bytes against the ratio.
+
+    Examples:
+
+        skipfl ablate demo
+
+        skipfl ablate demo --skip-ratios 0,0.5,0.75 --seeds 0,1 rounds=10 -o runs/ablation
+    """
+    from results import curves, frames, tables
+    from simulate.config import load
+    from simulate.study import ablation
+
+    folder = output or _new_folder(f"{load(source, overrides or []).name}-ablate")
+    ratios = _numbers("--skip-ratios", skip_ratios, float)
+    runs = ablation(source, ratios, _numbers("--seeds", seeds, int), overrides or [], folder)
+    _run_all(runs)
+    found = frames.load([folder])
+    console.print(tables.text(tables.ablation(found)), highlight=False, soft_wrap=True)
+    figure, *_ = curves.ablation_figure(found)
+    _wrote(*curves.save(figure, folder / "ablation"), *runs)
+
+
+@app.command()
+def table(
+    folders: Folders,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the table as CSV.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the comparison of finished runs.
+
+    Example:
+
+        skipfl table runs/compare
+    """
+    _table(folders, output)
+    if output:
+        _wrote(output)
+
+
+@app.command()
+def plot(
+    folders: Folders,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write; PNG and PDF are both made.")],
+    debug: Debug = False,
+) -> None:
+    """Draw metric against bytes, rounds and seconds.
+
+    Example:
+
+        skipfl plot runs/compare -o curves.png
+    """
+    from results import curves, frames
+
+    figure, *_ = curves.overview(frames.load(folders))
+    _wrote(*curves.save(figure, output))
+
+
+@app.command()
+def plan(source: Source, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Say what an experiment would exchange and need, without loading weights or training.
+
+    Examples:
+
+        skipfl plan llama-3.2-1b-i2b2 method=layer_skipping method.layers=6
+
+        skipfl plan demo method=lora method.rank=16
+    """
+    from simulate.config import load
+    from simulate.plan import make_plan
+
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in make_plan(load(source, overrides or [])).rows():
+        grid.add_row(name, value)
+    console.print(grid)
+
+
+@app.command("list")
+def list_(debug: Debug = False) -> None:
+    """List presets, methods, layer policies, corpora and partitioners."""
+    from baselines import METHODS
+    from baselines.policies import POLICIES
+    from partitions.corpora import CORPORA
+    from partitions.partitioners import PARTITIONERS
+    from simulate.config import presets
+
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for kind, entries in {
+        "presets": presets(),
+        "methods": _first_lines(METHODS),
+        "policies": {name: (policy.__doc__ or "").splitlines()[0] for name, policy in POLICIES.items()},
+        "corpora": _first_lines(CORPORA),
+        "partitioners": _first_lines(PARTITIONERS),
+    }.items():
+        grid.add_row(f"[bold]{kind}[/bold]", "")
+        for name, what in entries.items():
+            grid.add_row(f"  {name}", what)
+    console.print(grid)
+
+
+def _run_all(runs: dict[Path, Experiment]) -> None:
+    from simulate.progress import ProgressWatcher
+    from simulate.study import run_all
+
+    with ProgressWatcher(console, len(runs), sum(experiment.rounds for experiment in runs.values())) as watcher:
+        run_all(runs, watcher)
+
+
+def _table(folders: list[Path], output: Path | None = None) -> None:
+    """Print the comparison of some runs, and write it as CSV if asked."""
+    from results import frames, tables
+
+    comparison = tables.comparison(frames.load(folders))
+    console.print(tables.text(comparison), highlight=False, soft_wrap=True)
+    if output:
+        comparison.to_csv(output, index=False)
+
+
+def _wrote(*paths: Path) -> None:
+    """The closing line: every file or folder written."""
+    console.print("wrote " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
+
+
+def _new_folder(name: str) -> Path:
+    """A folder of its own under runs/."""
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
+    from simulate.config import ConfigError
+
+    try:
+        numbers = [kind(item) for item in _items(text)]
+    except ValueError as error:
+        raise ConfigError(f"{option} {text!r}: expected numbers separated by commas") from error
+    if not numbers:
+        raise ConfigError(f"{option} is empty: expected numbers separated by commas")
+    return numbers
+
+
+def _first_lines(table: Mapping[str, str]) -> dict[str, str]:
+    """What each registered class is: the first line of its module's docstring, or of its own."""
+    from simulate.registry import find
+
+    found = {name: find("part", table, name) for name in table}
+    modules = {name: sys.modules[part.__module__].__doc__ for name, part in found.items()}
+    return {name: (modules[name] or part.__doc__ or "").strip().splitlines()[0] for name, part in found.items()}
+
+
+def main() -> None:
+    """Run a command; a user's mistake ends in one line on stderr and exit code 2."""
+    try:
+        app()
+    except Exception as error:
+        from simulate.errors import USER_ERRORS
+
+        if "--debug" in sys.argv or not isinstance(error, USER_ERRORS):
+            raise
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,140 @@
+"""Local training of one virtual client on the resident model."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from simulate.models.structure import Structure
+from simulate.settings import Settings
+
+Batch = dict[str, torch.Tensor]
+LocalTerm = Callable[[Mapping[str, nn.Parameter], Mapping[str, torch.Tensor]], None]
+
+
+class TrainSettings(Settings):
+    """Local training of one client.
+
+    Attributes:
+        optimizer: adamw or sgd; its state starts anew at each client and round.
+        lr: peak learning rate.
+        weight_decay: decoupled for adamw, added to the gradient for sgd.
+        momentum: of sgd.
+        batch_size: examples a step.
+        local_epochs: passes over the client's examples each round.
+        local_steps: steps each round instead of `local_epochs`; batches go round the client's examples.
+        clip_norm: largest L2 norm of the gradient over all trained tensors; null for none.
+        warmup_rounds: rounds over which the learning rate rises linearly to `lr`.
+        decay: how it falls over the remaining rounds, linear or cosine to `final_lr` x lr at the last round.
+        final_lr: see `decay`.
+        precision: float32, or bf16: matrix products in bfloat16 (autocast), weights and optimizer in float32.
+    """
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    local_epochs: Annotated[int, Field(ge=1)] = 1
+    local_steps: Annotated[int, Field(ge=1)] | None = None
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    warmup_rounds: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["none", "linear", "cosine"] = "none"
+    final_lr: Annotated[float, Field(ge=0, le=1)] = 0.1
+    precision: Literal["float32", "bf16"] = "float32"
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """What local training reports: steps taken, and the mean over steps of the batch loss (without local terms)."""
+
+    steps: int
+    loss: float
+
+
+def learning_rate(settings: TrainSettings, round_: int, rounds: int) -> float:
+    """The learning rate of a round, 1 to `rounds`: linear warm-up, then constant, linear or cosine decay."""
+    if round_ <= settings.warmup_rounds:
+        return settings.lr * round_ / settings.warmup_rounds
+    if settings.decay == "none":
+        return settings.lr
+    after = max(1, rounds - settings.warmup_rounds - 1)
+    progress = (round_ - settings.warmup_rounds - 1) / after
+    shape = 1 - progress if settings.decay == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    return settings.lr * (settings.final_lr + (1 - settings.final_lr) * shape)
+
+
+def train_client(
+    model: nn.Module,
+    trained: Mapping[str, nn.Parameter],
+    start: Mapping[str, torch.Tensor],
+    batches: Iterable[Batch],
+    settings: TrainSettings,
+    lr: float,
+    local_term: LocalTerm,
+    autocast: torch.autocast,
+) -> LocalResult:
+    """Train in place from the values the model holds.
+
+    Args:
+        model: a transformers model that returns a loss.
+        trained: the parameters that the optimizer moves.
+        start: their values at the beginning, for the local term.
+        batches: the client's batches in order.
+        settings: optimizer settings.
+        lr: this round's learning rate.
+        local_term: adds the method's own gradient.
+        autocast: the precision of the forward pass.
+    """
+    optimizer = _optimizer(settings, list(trained.values()), lr)
+    losses = []
+    for batch in batches:
+        with autocast:
+            loss = model(**batch).loss
+        loss.backward()
+        local_term(trained, start)
+        if settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(trained.values(), settings.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.detach())
+    return LocalResult(len(losses), float(torch.stack(losses).double().mean()))
+
+
+def _optimizer(settings: TrainSettings, parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr, momentum=settings.momentum, weight_decay=settings.weight_decay, foreach=True
+        )
+    return torch.optim.AdamW(parameters, lr, weight_decay=settings.weight_decay, fused=True)
+
+
+def train_mode(model: nn.Module, structure: Structure, trained: Iterable[str]) -> None:
+    """Training mode where something is trained, evaluation mode (no dropout) in what is wholly frozen.
+
+    A block is frozen when none of its parameters is trained; so is all that comes before the blocks (embeddings and
+    their dropout) when no embedding is. The task head is always in training mode.
+    """
+    trained = set(trained)
+    model.train()
+    blocks = model.get_submodule(structure.block_path)
+    for block, names in zip(blocks.children(), structure.blocks, strict=True):
+        block.train(not trained.isdisjoint(names))
+    if trained.isdisjoint(structure.embedding):
+        for module in _before(model, structure.block_path):
+            module.eval()
+
+
+def _before(model: nn.Module, path: str) -> Iterable[nn.Module]:
+    """The modules registered before a path, at each level of it: they run before it."""
+    module = model
+    for part in path.split("."):
+        for name, child in module.named_children():
+            if name == part:
+                module = child
+                break
+            yield child

@@ -1,0 +1,234 @@
+"""The experiment as data: YAML presets, `key=value` overrides, strict schemas, one-line errors."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from baselines import METHODS
+from partitions.corpora import CORPORA
+from partitions.partitioners import PARTITIONERS
+from simulate.clients.training import TrainSettings
+from simulate.engine.cohort import CohortSettings
+from simulate.engine.evaluation import EvaluateSettings
+from simulate.engine.executors import EngineSettings
+from simulate.models.backbone import ModelSettings
+from simulate.registry import UnknownNameError, find, suggest
+from simulate.settings import Settings
+
+PARTS = {"corpus": CORPORA, "partition": PARTITIONERS, "method": METHODS}
+"""The sections whose schema is that of the part they name."""
+
+PRESETS = files("simulate") / "presets"
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used; the message names the key or file, the value, and what was expected."""
+
+
+class Experiment(Settings):
+    """Corpus x partition x model x method x engine settings x seed.
+
+    `corpus`, `partition` and `method` are parts chosen by name: instances of the class registered under `parts[section]`.
+    """
+
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    rounds: Annotated[int, Field(ge=1)] = 10
+    corpus: Any
+    model: ModelSettings = ModelSettings()
+    partition: Any
+    method: Any
+    train: TrainSettings = TrainSettings()
+    cohort: CohortSettings = CohortSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    engine: EngineSettings = EngineSettings()
+    parts: dict[str, str] = Field(exclude=True)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as plain data; `build` of it gives this experiment again."""
+        data = self.model_dump(mode="json")
+        return {key: {"name": self.parts[key], **value} if key in PARTS else value for key, value in data.items()}
+
+
+def presets() -> dict[str, str]:
+    """Name of each shipped preset -> the first comment line of its file, what it is."""
+    found = sorted((file for file in PRESETS.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): file.read_text().splitlines()[0].lstrip("# ") for file in found}
+
+
+def load(source: str | Path, overrides: Sequence[str] = (), method: str | None = None) -> Experiment:
+    """Read a preset or YAML file and apply overrides.
+
+    Args:
+        source: a preset's name, or the path of a YAML file (such as a run folder's config.yaml).
+        overrides: ``key=value`` strings with dotted keys; values are YAML. `corpus`, `model`, `partition` and `method`
+            take a name; `corpus` also takes a folder.
+        method: the method's name, as `method=NAME` among the overrides.
+
+    Raises:
+        ConfigError: one line that names the key or file.
+    """
+    base = read(source)
+    changes = parse_overrides([*overrides, *([f"method={method}"] if method else [])])
+    per_method = base.pop("per_method", {})
+    chosen = changes.get("method", {}).get("name") or _named("method", base.get("method"), source).get("name")
+    of_method = per_method.get(chosen, {}) if isinstance(per_method, Mapping) else {}
+    merged = _merge(_merge(base, _nested(of_method, source)), changes)
+    return build({"name": Path(source).stem, **merged})
+
+
+def read(source: str | Path) -> dict[str, Any]:
+    """The plain data of a preset or YAML file.
+
+    Raises:
+        ConfigError: if there is no such preset or file, or it is not a YAML mapping.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+        text = path.read_text(encoding="utf-8")
+    elif str(source) in presets():
+        text = (PRESETS / f"{source}.yaml").read_text()
+    else:
+        raise ConfigError(f"unknown preset {str(source)!r}{suggest(str(source), presets())} (or give a .yaml file)")
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = f", line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
+        raise ConfigError(f"{source}{where}: not YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source}: expected a mapping of settings, got {type(data).__name__}")
+    return data
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """``["train.lr=1e-3", "method=lora"]`` as nested data.
+
+    Raises:
+        ConfigError: if one is not ``key=value``, or its value is not YAML.
+    """
+    dotted: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip("."):
+            raise ConfigError(f"override {override!r}: expected key=value, such as train.lr=1e-3")
+        try:
+            dotted[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not YAML") from error
+    return _nested(dotted, "overrides")
+
+
+def build(data: Mapping[str, Any]) -> Experiment:
+    """The experiment of plain data.
+
+    Raises:
+        ConfigError: at the first unknown key, unknown name, wrong type or value out of range.
+    """
+    fields = dict(data)
+    chosen: dict[str, str] = {}
+    for section, table in PARTS.items():
+        settings = dict(_named(section, fields.get(section), "settings"))
+        if (name := settings.pop("name", None)) is None:
+            raise ConfigError(f"{section}.name is not set; known: {', '.join(sorted(table))}")
+        chosen[section] = str(name)
+        fields[section] = check(_part(section, chosen[section]), settings, f"{section}.")
+    return check(Experiment, {**fields, "parts": chosen})
+
+
+def check(schema: type[Schema], data: Mapping[str, Any], prefix: str = "") -> Schema:
+    """Validate data, with the first mistake as a one-line `ConfigError`."""
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = prefix + ".".join(
+            str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained"))
+        )
+        if first["type"] == "extra_forbidden":
+            known = {
+                prefix.rsplit(".", 1)[0] + "." * bool(prefix) + name for name in _fields(schema, first["loc"][:-1])
+            }
+            raise ConfigError(f"unknown key {key}{suggest(key, known)}") from error
+        if first["type"] == "missing":
+            raise ConfigError(f"{key} is not set: {schema.__name__} needs it") from error
+        message = first["msg"].removeprefix("Value error, ")
+        where = key.rstrip(".") or schema.__name__
+        raise ConfigError(
+            f"{where} = {first['input']!r}: {message}" if first["loc"] else f"{where}: {message}"
+        ) from error
+
+
+def _fields(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Dotted names of the fields beside a location within a schema."""
+    for part in location:
+        inner = schema.model_fields[str(part)].annotation
+        assert isinstance(inner, type)
+        schema = inner
+    return [".".join([*map(str, location), name]) for name in schema.model_fields if name != "parts"]
+
+
+def _part(section: str, name: str) -> type[BaseModel]:
+    try:
+        return find(section, PARTS[section], name)
+    except UnknownNameError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _named(section: str, value: Any, source: object) -> dict[str, Any]:
+    """A section as a mapping: a bare name (or, for the corpus, a folder) becomes its settings."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if section == "corpus" and str(value) not in CORPORA and (Path(str(value)).is_dir() or "/" in str(value)):
+        return {"name": "jsonl", "path": str(value)}
+    if section in (*PARTS, "model"):
+        return {"name": value}
+    raise ConfigError(f"{source}: {section} = {value!r}: expected a mapping of settings")
+
+
+def _nested(dotted: Mapping[str, Any], source: object) -> dict[str, Any]:
+    """Dotted keys as nested mappings."""
+    nested: dict[str, Any] = {}
+    for key, value in dotted.items():
+        *outer, last = key.split(".")
+        level = nested
+        for section in outer:
+            level = level.setdefault(section, {})
+        if not outer and (last in PARTS or last == "model") and value is not None:
+            level.setdefault(last, {}).update(_named(last, value, source))
+        elif isinstance(value, Mapping) and isinstance(level.get(last), dict):
+            level[last].update(value)
+        else:
+            level[last] = value
+    return nested
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with changes laid over them.
+
+    Another corpus or method starts from its own defaults; another partitioner keeps the settings that it shares. A
+    `corpus.path` given for a corpus that has no path chooses the jsonl corpus.
+    """
+    merged = dict(base)
+    for section, change in changes.items():
+        if section not in (*PARTS, "model") and not isinstance(change, Mapping):
+            merged[section] = change
+            continue
+        before = _named(section, base.get(section), "settings")
+        change = dict(change)
+        if section == "corpus" and "name" not in change and "path" in change and "name" in before:
+            change["name"] = before["name"] if "path" in _part(section, before["name"]).model_fields else "jsonl"
+        if section in PARTS and change.get("name", before.get("name")) != before.get("name"):
+            known = _part(section, str(change["name"])).model_fields if section == "partition" else ()
+            before = {key: value for key, value in before.items() if key in known}
+        merged[section] = {**before, **change}
+    return merged

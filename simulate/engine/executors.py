@@ -1,0 +1,229 @@
+"""Where workers live: in this process (serial) or in Ray actors. One interface, the same results."""
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from simulate.engine.worker import Job, Worker
+from simulate.settings import Settings
+
+
+class EngineError(RuntimeError):
+    """Work that could not be done where the settings say; the message says what to change."""
+
+
+class EngineSettings(Settings):
+    """Where the work is done; not what comes out of it.
+
+    Attributes:
+        executor: ray (actors, several at once) or serial (in this process, for debugging and small runs).
+        workers: number of actors, or auto: one a CPU core, or one a GPU.
+        threads: CPU threads of each worker. Float sums depend on this number, so that results of equal `threads` are
+            equal bit for bit, whatever the executor and the number of workers.
+        device: cpu, cuda, or auto: cuda where there is one.
+        address: of a running Ray cluster (or auto), or null for one of our own.
+    """
+
+    executor: Literal["ray", "serial"] = "ray"
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of a worker's method.
+
+    Attributes:
+        method: "train" or "evaluate".
+        arguments: all but the last, which is the client's state.
+        client: whose state goes along; what comes back replaces it.
+    """
+
+    method: str
+    arguments: tuple[Any, ...]
+    client: int | None = None
+
+
+class Executor(ABC):
+    """Runs a job on its workers. Client states stay where the workers are; the driver only holds references."""
+
+    workers: int
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.device = resolve_device(settings.device)
+
+    @abstractmethod
+    def start(self, job: Job) -> None:
+        """Give every worker a new job; all client states are forgotten."""
+
+    @abstractmethod
+    def first(self, method: str) -> Any:
+        """The result of a method of one worker."""
+
+    @abstractmethod
+    def all(self, method: str, *arguments: Any) -> list[Any]:
+        """The results of a method of every worker."""
+
+    @abstractmethod
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        """Run tasks, in any order, and yield (index of the task, result) as they finish."""
+
+    def close(self) -> None:
+        """Let the workers go."""
+
+    def __enter__(self) -> "Executor":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def resolve_device(device: str) -> str:
+    """cpu or cuda.
+
+    Raises:
+        EngineError: if cuda is asked for and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("engine.device = cuda, but torch sees no CUDA device; use engine.device=cpu")
+    return device
+
+
+def make_executor(settings: EngineSettings) -> Executor:
+    """The executor that the settings ask for."""
+    return SerialExecutor(settings) if settings.executor == "serial" else RayExecutor(settings)
+
+
+class SerialExecutor(Executor):
+    """One worker in this process: for the debugger, for tests, for machines without Ray."""
+
+    workers = 1
+
+    def start(self, job: Job) -> None:
+        self._states: dict[int, Any] = {}
+        self._worker = Worker(job)
+
+    def first(self, method: str) -> Any:
+        return getattr(self._worker, method)()
+
+    def all(self, method: str, *arguments: Any) -> list[Any]:
+        return [getattr(self._worker, method)(*arguments)]
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        for index, task in enumerate(tasks):
+            state = None if task.client is None else self._states.get(task.client)
+            result, new = getattr(self._worker, task.method)(*task.arguments, state)
+            if new is not None and task.client is not None:
+                self._states[task.client] = new
+            yield index, result
+
+
+class ResidentWorker:
+    """What runs in a Ray actor: outlives runs, so that the next run does not pay for imports again."""
+
+    def start(self, job: Job) -> None:
+        self.worker = Worker(job)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        return getattr(self.worker, method)(*arguments)
+
+
+class RayExecutor(Executor):
+    """Actors on a Ray cluster, each with its share of a CPU or GPU.
+
+    Tasks are handed out one ahead of what an actor works on, first come first served; client states live in the object
+    store.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(settings)
+        import ray
+
+        self._ray = ray
+        self.workers = self._wanted()
+        needs = {"CPU": float(self.workers * settings.threads)}
+        share: dict[str, float] = {"num_cpus": settings.threads}
+        if self.device == "cuda":
+            needs = {"GPU": min(float(self.workers), float(torch.cuda.device_count()))}
+            share = {"num_cpus": 0, "num_gpus": needs["GPU"] / self.workers}
+        self._own = not ray.is_initialized()
+        if self._own:
+            cpus = {} if settings.address else {"num_cpus": max(os.cpu_count() or 1, int(needs.get("CPU", 1)))}
+            quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+            ray.init(address=settings.address or "local", **cpus, **quiet)
+        for resource, needed in needs.items():
+            free = ray.available_resources().get(resource, 0.0)
+            if free < needed:
+                raise EngineError(
+                    f"engine.workers = {self.workers} needs {needed:g} {resource}, but the Ray cluster has {free:g} free"
+                )
+        threads = {"env_vars": {"OMP_NUM_THREADS": str(settings.threads)}}
+        actor = ray.remote(ResidentWorker).options(runtime_env=threads, **share)
+        self._actors = [actor.remote() for _ in range(self.workers)]
+
+    def _wanted(self) -> int:
+        if self.settings.workers != "auto":
+            return self.settings.workers
+        if self.device == "cuda":
+            return torch.cuda.device_count()
+        return max(1, len(os.sched_getaffinity(0)) // self.settings.threads)
+
+    def start(self, job: Job) -> None:
+        self._states: dict[int, Any] = {}
+        shared = self._ray.put(job)
+        self._get([actor.start.remote(shared) for actor in self._actors])
+
+    def first(self, method: str) -> Any:
+        return self._get(self._actors[0].call.remote(method))
+
+    def all(self, method: str, *arguments: Any) -> list[Any]:
+        shared = [self._ray.put(argument) for argument in arguments]
+        return self._get([actor.call.remote(method, *shared) for actor in self._actors])
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        waiting = deque(enumerate(tasks))
+        running: dict[Any, tuple[int, Any]] = {}
+
+        def hand_out(actor: Any) -> None:
+            index, task = waiting.popleft()
+            state = None if task.client is None else self._states.get(task.client)
+            call = actor.call.options(num_returns=2)
+            result, new = call.remote(task.method, *task.arguments, state)
+            if task.client is not None and task.method == "train":
+                self._states[task.client] = new
+            running[result] = (index, actor)
+
+        for _ in range(2):
+            for actor in self._actors:
+                if waiting:
+                    hand_out(actor)
+        while running:
+            (done,), _ = self._ray.wait(list(running), num_returns=1)
+            index, actor = running.pop(done)
+            if waiting:
+                hand_out(actor)
+            yield index, self._get(done)
+
+    def _get(self, reference: Any) -> Any:
+        """A result; an error in a worker is raised as it was raised there."""
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+
+    def close(self) -> None:
+        for actor in self._actors:
+            self._ray.kill(actor)
+        if self._own:
+            self._ray.shutdown()

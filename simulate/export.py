@@ -1,0 +1,44 @@
+"""The final exchanged set, in a form that plain transformers (and peft) load."""
+
+from pathlib import Path
+
+from simulate.config import Experiment
+from simulate.engine.records import write_text
+from simulate.engine.worker import ModelFacts
+from simulate.exchange.channel import State
+
+_AUTO = {"ner": "AutoModelForTokenClassification", "classification": "AutoModelForSequenceClassification"}
+
+
+def export(folder: Path, experiment: Experiment, task: str, facts: ModelFacts, state: State) -> None:
+    """Write the tensors, the model's configuration with its labels, and a README that says how to load them.
+
+    Args:
+        folder: the run's model/ folder, made here; left out where the method exchanges nothing.
+        experiment: what was run.
+        task: ner or classification.
+        facts: of the model.
+        state: the final global values.
+    """
+    if not state:
+        return
+    folder.mkdir()
+    experiment.method.save(state, facts.structure, folder)
+    write_text(folder / "config.json", facts.config)
+    lines = [
+        f"from transformers import AutoConfig, {_AUTO[task]}",
+        *experiment.method.imports,
+        "",
+        'config = AutoConfig.from_pretrained(".")',
+        f"model = {_AUTO[task]}.from_pretrained(BASE, config=config)",
+        *experiment.method.loading,
+    ]
+    if experiment.model.bidirectional:
+        lines += ["from simulate.models.attention import remove_causal_mask", "remove_causal_mask(model)"]
+    code = "\n".join(lines)
+    write_text(
+        folder / "README.md",
+        f"# {experiment.method.label(facts.structure)}, {experiment.name}, seed {experiment.seed}\n\n"
+        f"The tensors that were trained and exchanged, after the last round. They go on top of the pre-trained model\n"
+        f"`{experiment.model.name}` (`BASE` below: its hub id or folder). In this folder:\n\n```python\n{code}\n```\n",
+    )

@@ -1,0 +1,87 @@
+"""Progress of a study: bars with ETA in a terminal, one plain line a round elsewhere."""
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from simulate.config import Experiment
+from simulate.engine.server import Round
+
+
+class ProgressWatcher:
+    """Shows the runs of a study as they go.
+
+    Args:
+        console: where to write.
+        runs: number of runs.
+        rounds: rounds of all runs together, for the ETA.
+    """
+
+    def __init__(self, console: Console, runs: int, rounds: int) -> None:
+        self.console = console
+        self.runs = runs
+        self.started = 0
+        self.rounds = rounds
+        self.done = 0
+        self._begin = time.monotonic()
+        self.bars: Progress | None = None
+        if console.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            self.bars = Progress(TextColumn("{task.description}"), *columns, console=console, transient=True)
+            self.bar = self.bars.add_task("starting", total=rounds)
+
+    def __enter__(self) -> "ProgressWatcher":
+        if self.bars:
+            self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bars:
+            self.bars.stop()
+
+    def begin(self, folder: Path, experiment: Experiment) -> None:
+        """A run starts."""
+        self.started += 1
+        self.current = f"run {self.started}/{self.runs} {folder.name}" if self.runs > 1 else folder.name
+        if self.bars:
+            self.bars.update(self.bar, description=self.current)
+        else:
+            self.console.print(f"{self.current}: {experiment.rounds} rounds", highlight=False)
+
+    def skip(self, folder: Path, experiment: Experiment) -> None:
+        """A run had been finished before."""
+        self.started += 1
+        self._advance(experiment.rounds)
+        self.console.print(f"{folder}: finished before, kept", highlight=False)
+
+    def round(self, experiment: Experiment, round_: Round) -> None:
+        """A round is over."""
+        if round_.number:
+            self._advance(1)
+        if self.bars or round_.scores is None:
+            return
+        elapsed = time.monotonic() - self._begin
+        left = elapsed / self.done * (self.rounds - self.done) if self.done else None
+        scores = "  ".join(
+            f"{split} {metric} {100 * round_.scores[split][metric]:.1f}"
+            for split in ("validation", "test")
+            for metric in round_.scores[split]
+            if metric in ("f1", "accuracy", "macro_f1")
+        )
+        eta = "" if left is None else f"  ETA {left / 60:.1f} min"
+        self.console.print(
+            f"{self.current}: round {round_.number}/{experiment.rounds}  {scores}  "
+            f"{round_.bytes_total / 1e6:.1f} MB sent{eta}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _advance(self, rounds: int) -> None:
+        self.done += rounds
+        if self.bars:
+            self.bars.advance(self.bar, rounds)

@@ -1,0 +1,128 @@
+"""Local training: batches, schedules, and single steps on numbers derived by hand."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from baselines.fedprox import FedProx
+from simulate import seeds
+from simulate.clients.batches import client_batches
+from simulate.clients.training import TrainSettings, learning_rate, train_client
+from simulate.engine.cohort import CohortSettings, cohort, cohort_size
+
+NO_AUTOCAST = torch.autocast("cpu", torch.bfloat16, enabled=False)
+
+
+class Quadratic(nn.Module):
+    """Loss 1/2 sum (w - target)^2, so that the gradient is w - target."""
+
+    def __init__(self, *start: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(start))
+
+    def forward(self, target: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(loss=0.5 * (self.w - target).square().sum())
+
+
+def steps(model: Quadratic, settings: TrainSettings, targets: list[list[float]], term=lambda trained, start: None):
+    trained = dict(model.named_parameters())
+    start = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    batches = [{"target": torch.tensor(target)} for target in targets]
+    return train_client(model, trained, start, batches, settings, settings.lr, term, NO_AUTOCAST)
+
+
+def sgd(**settings) -> TrainSettings:
+    return TrainSettings(**{"optimizer": "sgd", "lr": 0.5, "weight_decay": 0.0, "clip_norm": None} | settings)
+
+
+def test_sgd_steps_by_hand():
+    model = Quadratic(1.0, 0.0)
+    result = steps(model, sgd(), [[0.0, 0.0], [0.0, 0.0]])
+    assert model.w.tolist() == [0.25, 0.0]  # 1 - 0.5 * 1 = 0.5; 0.5 - 0.5 * 0.5 = 0.25
+    assert result.steps == 2
+    assert result.loss == pytest.approx((0.5 + 0.125) / 2)
+
+
+def test_weight_decay_and_momentum_by_hand():
+    model = Quadratic(1.0)
+    steps(model, sgd(weight_decay=0.1, momentum=0.5), [[0.0], [0.0]])
+    # g1 = 1 + 0.1 = 1.1, w = 1 - 0.55 = 0.45; g2 = 0.45 + 0.045 = 0.495, v = 0.55 + 0.495 = 1.045, w = 0.45 - 0.5225
+    assert model.w.item() == pytest.approx(-0.0725)
+
+
+def test_adamw_first_step_moves_by_the_learning_rate():
+    model = Quadratic(1.0, -3.0)
+    steps(model, TrainSettings(lr=0.1, weight_decay=0.0, clip_norm=None), [[0.0, 0.0]])
+    assert model.w.tolist() == pytest.approx([0.9, -2.9])  # bias-corrected m / sqrt(v) = sign of the gradient
+
+
+def test_clipping_bounds_the_norm_over_all_tensors():
+    model = Quadratic(3.0, 4.0)
+    steps(model, sgd(clip_norm=1.0, lr=1.0), [[0.0, 0.0]])
+    assert model.w.tolist() == pytest.approx([3 - 0.6, 4 - 0.8], abs=1e-5)  # gradient (3, 4) of norm 5
+
+
+def test_fedprox_pulls_back_by_hand():
+    model = Quadratic(1.0)
+    steps(model, sgd(), [[0.0], [0.0]], FedProx(mu=0.2).local_term)
+    # step 1: w = w0, no pull: 1 - 0.5 * 1 = 0.5; step 2: g = 0.5 + 0.2 * (0.5 - 1) = 0.4, w = 0.5 - 0.2 = 0.3
+    assert model.w.item() == pytest.approx(0.3)
+
+
+def test_fedprox_with_mu_zero_is_fedavg():
+    plain, proximal = Quadratic(1.0, 2.0), Quadratic(1.0, 2.0)
+    targets = [[0.3, -1.0], [5.0, 0.1], [0.0, 0.0]]
+    steps(plain, sgd(), targets)
+    steps(proximal, sgd(), targets, FedProx(mu=0.0).local_term)
+    assert torch.equal(plain.w, proximal.w)
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        ("none", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.5, 1.0, 1.0, 0.8, 0.6, 0.4]),
+        ("cosine", [0.5, 1.0, 1.0, 0.4 + 0.6 * (1 + math.cos(math.pi / 3)) / 2, 0.4 + 0.6 * 0.25, 0.4]),
+    ],
+)
+def test_learning_rate_by_round(decay, expected):
+    settings = TrainSettings(lr=1.0, warmup_rounds=2, decay=decay, final_lr=0.4)
+    assert [learning_rate(settings, round_, 6) for round_ in range(1, 7)] == pytest.approx(expected)
+
+
+def test_one_epoch_visits_each_example_once_in_an_order_of_its_own():
+    shard = np.array([4, 7, 9, 12, 30])
+    batches = list(client_batches(TrainSettings(batch_size=2, local_epochs=2), shard, seeds.generator(0, "b", 1, 2)))
+    assert [len(batch) for batch in batches] == [2, 2, 1, 2, 2, 1]
+    first, second = np.concatenate(batches[:3]), np.concatenate(batches[3:])
+    assert sorted(first) == sorted(second) == shard.tolist()
+    again = list(client_batches(TrainSettings(batch_size=2, local_epochs=2), shard, seeds.generator(0, "b", 1, 2)))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    other = list(client_batches(TrainSettings(batch_size=5), np.arange(50), seeds.generator(0, "b", 1, 3)))
+    assert not np.array_equal(np.concatenate(other), np.arange(50))
+
+
+def test_local_steps_go_round_the_examples():
+    batches = list(client_batches(TrainSettings(batch_size=2, local_steps=5), np.arange(3), seeds.generator(0, "b")))
+    assert [len(batch) for batch in batches] == [2, 1, 2, 1, 2]
+
+
+def test_cohort_is_a_function_of_seed_and_round():
+    settings = CohortSettings(fraction=0.25)
+    rounds = [cohort(settings, 20, 3, round_) for round_ in range(40)]
+    assert all(len(set(chosen)) == 5 and chosen == sorted(chosen) for chosen in rounds)
+    assert cohort(settings, 20, 3, 7) == rounds[7]
+    assert cohort(settings, 20, 4, 7) != rounds[7]
+    assert set().union(*rounds) == set(range(20))
+
+
+@pytest.mark.parametrize(
+    ("settings", "clients", "expected"),
+    [({}, 7, 7), ({"fraction": 0.5}, 7, 4), ({"fraction": 0.01}, 7, 1), ({"count": 3}, 7, 3), ({"count": 9}, 7, 7)],
+)
+def test_cohort_size(settings, clients, expected):
+    assert cohort_size(CohortSettings(**settings), clients) == expected
