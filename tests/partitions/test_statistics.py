@@ -1,0 +1,126 @@
+"""Partition statistics against numbers derived by hand."""
+
+import hashlib
+import json
+import struct
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partitions import statistics
+from partitions.partition import Partition
+from partitions.statistics import client_table, describe, label_counts, mean_pairwise_divergence
+
+# Client 0 holds a, a, b, b; client 1 holds a, a; client 2 holds b, b. All: 4 a and 4 b.
+LABELS = ["a", "a", "b", "a", "b", "b", "a", "b"]
+PARTITION = Partition(3, np.array([0, 1, 0, 1, 2, 0, 0, 2]))
+LENGTHS = [3, 5, 7, 11, 13, 17, 19, 23]
+# JS of (1/2, 1/2) and (1, 0): mixture (3/4, 1/4) with H = 2 - 3/4 log2(3) bits = 0.811278; less (1 + 0) / 2.
+HALF_TO_ONE = 2 - 0.75 * np.log2(3) - 0.5
+# JS of (1, 0) and (0, 1): mixture (1/2, 1/2), H = 1 bit; less 0.
+MEAN_DIVERGENCE = (2 * HALF_TO_ONE + 1) / 3
+
+
+def test_label_counts():
+    counts = label_counts(PARTITION, LABELS)
+    assert counts.to_numpy().tolist() == [[2, 2], [2, 0], [0, 2]]
+    assert (counts.index.tolist(), counts.columns.tolist()) == ([0, 1, 2], ["a", "b"])
+
+
+def test_client_table():
+    table = client_table(label_counts(PARTITION, LABELS))
+    assert table["examples"].tolist() == [4, 2, 2]
+    assert table["effective_classes"].tolist() == pytest.approx([2, 1, 1])
+    assert table["total_variation"].tolist() == pytest.approx([0, 0.5, 0.5])
+
+
+def test_effective_classes_of_an_uneven_mixture():
+    # H(3/4, 1/4) = ln 4 - 3/4 ln 3, so exp(H) = 4 / 3^(3/4).
+    table = client_table(pd.DataFrame([[3, 1]], columns=["a", "b"]))
+    assert table["effective_classes"].iloc[0] == pytest.approx(4 / 3**0.75)
+
+
+def test_mean_pairwise_divergence():
+    assert mean_pairwise_divergence(label_counts(PARTITION, LABELS)) == pytest.approx(MEAN_DIVERGENCE)
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=2, max_size=9))
+def test_divergence_is_the_mean_over_all_pairs(rows):
+    counts = pd.DataFrame(rows)
+    shares = [np.array(row) / sum(row) for row in rows if sum(row)]
+
+    def entropy(p):
+        return -sum(value * np.log2(value) for value in p if value > 0)
+
+    pairs = [entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2 for p, q in combinations(shares, 2)]
+    divergence = mean_pairwise_divergence(counts)
+    if pairs:
+        assert divergence == pytest.approx(np.mean(pairs), abs=1e-12)
+        assert 0 <= divergence <= 1 + 1e-12
+    else:
+        assert np.isnan(divergence)
+
+
+def test_divergence_of_a_sample_of_pairs_is_close_and_repeatable(monkeypatch):
+    counts = pd.DataFrame(np.random.default_rng(0).multinomial(50, np.random.default_rng(1).dirichlet([0.5] * 6, 400)))
+    exact = mean_pairwise_divergence(counts)
+    monkeypatch.setattr(statistics, "MAX_DIVERGENCE_TERMS", 20 * counts.size)
+    sampled = mean_pairwise_divergence(counts)
+    assert sampled != exact
+    assert sampled == pytest.approx(exact, rel=0.03)
+    assert mean_pairwise_divergence(counts) == sampled
+
+
+def test_describe_is_the_record_of_the_run_folder():
+    record = describe(PARTITION, LABELS, LENGTHS)
+    assert list(record) == ["labels", "split", "statistics", "clients"]
+    assert (record["labels"], record["split"]) == (["a", "b"], "train")
+    assert record["statistics"] == {
+        "clients": 3,
+        "examples": 8,
+        "examples_min": 2,
+        "examples_median": 2.0,
+        "examples_max": 4,
+        "effective_classes_all": pytest.approx(2),
+        "effective_classes_mean": pytest.approx(4 / 3),
+        "js_divergence_bits": pytest.approx(MEAN_DIVERGENCE),
+        "total_variation_mean": pytest.approx(1 / 3),
+        "total_variation_max": pytest.approx(0.5),
+    }
+    assert record["clients"] == [
+        {
+            "client": client,
+            "examples": len(indices),
+            "tokens": tokens,
+            "label_counts": label_counts,
+            "indices_sha256": hashlib.sha256(struct.pack(f"<{len(indices)}q", *indices)).hexdigest(),
+        }
+        for client, (indices, tokens, label_counts) in enumerate(
+            [
+                ([0, 2, 5, 6], 3 + 7 + 17 + 19, {"a": 2, "b": 2}),
+                ([1, 3], 5 + 11, {"a": 2}),
+                ([4, 7], 13 + 23, {"b": 2}),
+            ]
+        )
+    ]
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_describe_one_client_and_an_empty_client():
+    alone = describe(Partition(1, np.zeros(3, dtype=int)), ["a", "a", "b"], np.array([1, 2, 3]))
+    assert alone["statistics"]["js_divergence_bits"] is None
+    assert alone["statistics"]["total_variation_mean"] == 0
+    record = describe(Partition(2, np.zeros(2, dtype=int)), ["a", "a"], [1, 1])
+    assert record["clients"][1] == {
+        "client": 1,
+        "examples": 0,
+        "tokens": 0,
+        "label_counts": {},
+        "indices_sha256": hashlib.sha256(b"").hexdigest(),
+    }
+    assert record["statistics"]["effective_classes_mean"] == 1
+    json.dumps(record, allow_nan=False)
