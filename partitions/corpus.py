@@ -36,6 +36,10 @@ class Corpus:
 class CorpusReader(Protocol):
     """The settings of one corpus, and how to read it."""
 
+    def describe(self) -> tuple[Task, tuple[str, ...]]:
+        """The task and the sorted labels, read from the settings where they say."""
+        ...
+
     def load(self) -> Corpus:
         """Read the corpus.
 

@@ -75,11 +75,11 @@ def compare(
     """
     from baselines import METHODS
     from results import curves, frames
-    from simulate.config import load
+    from simulate.config import read
     from simulate.study import comparison
 
     names = _items(methods) or list(METHODS)
-    folder = output or _new_folder(f"{load(source, overrides or [], names[0]).name}-compare")
+    folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-compare")
     runs = comparison(source, names, _numbers("--seeds", seeds, int), overrides or [], folder)
     _run_all(runs)
     table = folder / "comparison.csv"
@@ -110,10 +110,10 @@ def ablate(
         skipfl ablate demo --skip-ratios 0,0.5,0.75 --seeds 0,1 rounds=10 -o runs/ablation
     """
     from results import curves, frames, tables
-    from simulate.config import load
+    from simulate.config import read
     from simulate.study import ablation
 
-    folder = output or _new_folder(f"{load(source, overrides or []).name}-ablate")
+    folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-ablate")
     ratios = _numbers("--skip-ratios", skip_ratios, float)
     runs = ablation(source, ratios, _numbers("--seeds", seeds, int), overrides or [], folder)
     _run_all(runs)

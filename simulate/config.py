@@ -22,6 +22,9 @@ from simulate.settings import Settings
 PARTS = {"corpus": CORPORA, "partition": PARTITIONERS, "method": METHODS}
 """The sections whose schema is that of the part they name."""
 
+ALTERNATIVES = {"method": {"layers", "skip_ratio"}, "cohort": {"fraction", "count"}}
+"""Settings of which a change of one replaces the other."""
+
 PRESETS = files("simulate") / "presets"
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -34,7 +37,7 @@ class ConfigError(ValueError):
 class Experiment(Settings):
     """Corpus x partition x model x method x engine settings x seed.
 
-    `corpus`, `partition` and `method` are parts chosen by name: instances of the class registered under `parts[section]`.
+    `corpus`, `partition` and `method` are parts chosen by name: `parts` has the name, the field the instance.
     """
 
     name: str
@@ -79,7 +82,9 @@ def load(source: str | Path, overrides: Sequence[str] = (), method: str | None =
     per_method = base.pop("per_method", {})
     chosen = changes.get("method", {}).get("name") or _named("method", base.get("method"), source).get("name")
     of_method = per_method.get(chosen, {}) if isinstance(per_method, Mapping) else {}
-    merged = _merge(_merge(base, _nested(of_method, source)), changes)
+    merged = base
+    for layer in ({"method": {"name": chosen}}, _nested(of_method, source), changes):
+        merged = _merge(merged, layer)
     return build({"name": Path(source).stem, **merged})
 
 
@@ -160,6 +165,8 @@ def check(schema: type[Schema], data: Mapping[str, Any], prefix: str = "") -> Sc
         if first["type"] == "missing":
             raise ConfigError(f"{key} is not set: {schema.__name__} needs it") from error
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "model_type":
+            message = "expected a mapping of settings"
         where = key.rstrip(".") or schema.__name__
         raise ConfigError(
             f"{where} = {first['input']!r}: {message}" if first["loc"] else f"{where}: {message}"
@@ -215,8 +222,8 @@ def _nested(dotted: Mapping[str, Any], source: object) -> dict[str, Any]:
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with changes laid over them.
 
-    Another corpus or method starts from its own defaults; another partitioner keeps the settings that it shares. A
-    `corpus.path` given for a corpus that has no path chooses the jsonl corpus.
+    Another corpus or method starts from its own defaults; another partitioner keeps the settings that it shares. Of
+    `ALTERNATIVES` the changed one counts. A `corpus.path` given for a corpus without one chooses the jsonl corpus.
     """
     merged = dict(base)
     for section, change in changes.items():
@@ -230,5 +237,7 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         if section in PARTS and change.get("name", before.get("name")) != before.get("name"):
             known = _part(section, str(change["name"])).model_fields if section == "partition" else ()
             before = {key: value for key, value in before.items() if key in known}
-        merged[section] = {**before, **change}
+        given = ALTERNATIVES.get(section, set()).intersection(change)
+        dropped = ALTERNATIVES.get(section, set()) - given if given else set()
+        merged[section] = {key: value for key, value in before.items() if key not in dropped} | change
     return merged

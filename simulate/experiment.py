@@ -3,7 +3,6 @@
 import os
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,111 +14,116 @@ from partitions.labels import partition_labels
 from partitions.partition import Partition
 from partitions.statistics import describe
 from simulate import seeds
-from simulate.clients.tasks import TASKS
+from simulate.clients.tasks import TASKS, ClientTask
 from simulate.config import Experiment
 from simulate.engine.evaluation import Evaluator
-from simulate.engine.executors import Executor, make_executor
+from simulate.engine.executors import Executor
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.records import RunFolder, check_free, write_json
 from simulate.engine.server import Round, Server
 from simulate.engine.worker import Job, ModelFacts
 from simulate.export import export
 from simulate.models.backbone import load_tokenizer
-from simulate.models.tokenize import encode
+from simulate.models.tokenize import Encoded, encode
 
 
 @dataclass(frozen=True)
-class Data:
-    """The corpus and who holds which of its training examples."""
+class Prepared:
+    """An experiment with its data: nothing is missing but workers.
 
+    Attributes:
+        labels: the label of each training example that the partition was made by.
+        task: how the corpus becomes batches and scores.
+        splits: the tokenized corpus.
+    """
+
+    experiment: Experiment
     corpus: Corpus
     partition: Partition
     labels: list[str]
+    task: ClientTask
+    splits: dict[str, Encoded]
 
 
-def prepare_data(experiment: Experiment) -> Data:
-    """Load the corpus and partition its training split.
+def prepare(experiment: Experiment) -> Prepared:
+    """Load the corpus, partition its training split, and tokenize it.
 
     Raises:
-        CorpusError: if the corpus cannot be used.
-        PartitionError: if it cannot be partitioned as asked.
+        CorpusError, PartitionError, ModelError: if that cannot be done as asked.
     """
     corpus = experiment.corpus.load()
     labels = partition_labels(corpus.splits["train"], corpus.task)
     partition = experiment.partition.split(labels, seeds.generator(experiment.seed, "partition"))
-    return Data(corpus, partition, labels)
+    tokenizer = load_tokenizer(experiment.model)
+    task = TASKS[corpus.task](corpus.labels)
+    splits = {
+        name: encode(split, corpus.task, task.model_labels, tokenizer, experiment.model)
+        for name, split in corpus.splits.items()
+    }
+    return Prepared(experiment, corpus, partition, labels, task, splits)
 
 
 def run(
-    experiment: Experiment,
-    folder: Path,
-    executor: Executor | None = None,
-    on_round: Callable[[Round], None] = lambda _: None,
+    prepared: Prepared, folder: Path, workers: Executor, on_round: Callable[[Round], None] = lambda _: None
 ) -> dict[str, Any]:
-    """Run an experiment and leave its records.
+    """Run a prepared experiment and leave its records.
 
     Args:
-        experiment: what to run.
+        prepared: what to run.
         folder: the run folder, which must not hold anything yet.
-        executor: started workers to use and leave running; by default the experiment's own, closed afterwards.
+        workers: where to run; left running.
         on_round: called after each round.
 
     Returns:
         The run's summary, as in summary.json.
 
     Raises:
-        RunFolderError, CorpusError, PartitionError, ModelError, MethodError: before any training.
+        RunFolderError, ModelError, MethodError: before any training.
     """
+    experiment, corpus, splits = prepared.experiment, prepared.corpus, prepared.splits
     check_free(folder)
     reset_peak()
-    data = prepare_data(experiment)
-    corpus = data.corpus
-    tokenizer = load_tokenizer(experiment.model)
-    task = TASKS[corpus.task](corpus.labels)
-    encoded = {
-        name: encode(split, corpus.task, task.model_labels, tokenizer, experiment.model)
-        for name, split in corpus.splits.items()
-    }
-    shards = [data.partition.indices(client) for client in range(data.partition.num_clients)]
+    shards = tuple(prepared.partition.indices(client) for client in range(prepared.partition.num_clients))
     if experiment.method.pooled:
-        shards = [np.arange(len(corpus.splits["train"]))]
-    with nullcontext(executor) if executor else make_executor(experiment.engine) as workers:
-        job = Job(
-            seed=experiment.seed,
-            rounds=experiment.rounds,
-            task=corpus.task,
-            labels=corpus.labels,
-            model=experiment.model,
-            method=experiment.method,
-            train=experiment.train,
-            splits=encoded,
-            shards=tuple(shards),
-            device=workers.device,
-            threads=experiment.engine.threads,
-        )
-        workers.start(job)
-        facts: ModelFacts = workers.first("facts")
-        records = RunFolder(folder, experiment.resolved())
-        try:
-            write_json(folder / "partition.json", describe(data.partition, data.labels, encoded["train"].lengths))
-            evaluator = Evaluator(experiment.evaluate, task, {name: encoded[name] for name in ("validation", "test")})
-            server = Server(job, facts, experiment.cohort, evaluator, experiment.evaluate.every, workers, records)
-            server.run(on_round)
-            export(folder / "model", experiment, corpus.task, facts, server.state)
-            peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
-            summary = summarise(experiment, corpus, task.metric, server, sum(peaks.values()))
-            write_json(folder / "summary.json", summary)
-        except BaseException as error:
-            records.status("failed", "".join(traceback.format_exception_only(error)).strip())
-            raise
-        records.status("finished", device=workers.device, workers=workers.workers)
+        shards = (np.arange(len(splits["train"])),)
+    job = Job(
+        seed=experiment.seed,
+        rounds=experiment.rounds,
+        task=corpus.task,
+        labels=corpus.labels,
+        model=experiment.model,
+        method=experiment.method,
+        train=experiment.train,
+        splits=splits,
+        shards=shards,
+        device=workers.device,
+        threads=experiment.engine.threads,
+    )
+    workers.start(job)
+    facts: ModelFacts = workers.first("facts")
+    records = RunFolder(folder, experiment.resolved())
+    try:
+        write_json(folder / "partition.json", describe(prepared.partition, prepared.labels, splits["train"].lengths))
+        scored = {name: splits[name] for name in ("validation", "test")}
+        evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
+        server = Server(job, facts, experiment.cohort, evaluator, experiment.evaluate.every, workers, records)
+        server.run(on_round)
+        export(folder / "model", experiment, corpus.task, facts, server.state)
+        peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
+        summary = summarise(experiment, corpus, prepared.task.metric, server, sum(peaks.values()))
+        write_json(folder / "summary.json", summary)
+    except BaseException as error:
+        records.status("failed", "".join(traceback.format_exception_only(error)).strip())
+        raise
+    truncated = {name: {"examples": split.truncated, "words": split.lost_words} for name, split in splits.items()}
+    records.status("finished", device=workers.device, workers=workers.workers, truncated=truncated)
     return summary
 
 
 def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Server, peak: float) -> dict[str, Any]:
     """The summary of a finished run; the best round is chosen on validation."""
     facts = server.facts
-    scored = [
+    scored: list[dict[str, Any]] = [
         {"round": number, "validation": scores["validation"], "test": scores["test"]}
         for number, scores in server.history
     ]

@@ -121,13 +121,11 @@ def make_plan(experiment: Experiment) -> Plan:
 
 def size(count: float) -> str:
     """Bytes for reading, in decimal units: 1 MB is 1e6 bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            break
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while count >= 1000 and len(units) > 1:
         count /= 1000
-    else:
-        unit = "TB"
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.4g} {unit}"
+        del units[0]
+    return f"{count:.4g} {units[0]}"
 
 
 def _memory(

@@ -1,6 +1,7 @@
 """Several runs that belong together: methods x seeds, or skip ratios x seeds, one run folder each."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -8,8 +9,9 @@ import yaml
 
 from simulate.config import ConfigError, Experiment, load
 from simulate.engine.executors import Executor, make_executor
+from simulate.engine.records import check_free
 from simulate.engine.server import Round
-from simulate.experiment import run
+from simulate.experiment import prepare, run
 
 
 class Watcher(Protocol):
@@ -71,20 +73,25 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
     that was interrupted between runs.
 
     Raises:
-        RunFolderError: if a folder holds anything else.
+        RunFolderError: if a folder holds anything else; before any training.
     """
+    finished = {folder for folder, experiment in runs.items() if _finished(folder, experiment)}
+    for folder in runs:
+        if folder not in finished:
+            check_free(folder)
     executor: Executor | None = None
     try:
         for folder, experiment in runs.items():
-            if _finished(folder, experiment):
+            if folder in finished:
                 watcher.skip(folder, experiment)
                 continue
+            prepared = prepare(experiment)
             if executor is None or executor.settings != experiment.engine:
                 if executor is not None:
                     executor.close()
                 executor = make_executor(experiment.engine)
             watcher.begin(folder, experiment)
-            run(experiment, folder, executor, lambda round_, of=experiment: watcher.round(of, round_))
+            run(prepared, folder, executor, partial(watcher.round, experiment))
     finally:
         if executor is not None:
             executor.close()

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 
 from simulate.engine.worker import Job, Worker
+from simulate.exchange.channel import State
 from simulate.settings import Settings
 
 
@@ -77,6 +78,7 @@ class Executor(ABC):
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
         """Run tasks, in any order, and yield (index of the task, result) as they finish."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let the workers go."""
 
@@ -111,7 +113,7 @@ class SerialExecutor(Executor):
     workers = 1
 
     def start(self, job: Job) -> None:
-        self._states: dict[int, Any] = {}
+        self._states: dict[int, State] = {}
         self._worker = Worker(job)
 
     def first(self, method: str) -> Any:
@@ -127,6 +129,9 @@ class SerialExecutor(Executor):
             if new is not None and task.client is not None:
                 self._states[task.client] = new
             yield index, result
+
+    def close(self) -> None:
+        self._states = {}
 
 
 class ResidentWorker:
@@ -165,9 +170,8 @@ class RayExecutor(Executor):
         for resource, needed in needs.items():
             free = ray.available_resources().get(resource, 0.0)
             if free < needed:
-                raise EngineError(
-                    f"engine.workers = {self.workers} needs {needed:g} {resource}, but the Ray cluster has {free:g} free"
-                )
+                wanted = f"engine.workers = {self.workers} needs {needed:g} {resource}"
+                raise EngineError(f"{wanted}, but the Ray cluster has {free:g} free")
         threads = {"env_vars": {"OMP_NUM_THREADS": str(settings.threads)}}
         actor = ray.remote(ResidentWorker).options(runtime_env=threads, **share)
         self._actors = [actor.remote() for _ in range(self.workers)]

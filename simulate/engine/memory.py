@@ -1,6 +1,7 @@
 """Peak resident memory of this process since a moment."""
 
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
@@ -9,10 +10,8 @@ CLEAR = Path("/proc/self/clear_refs")
 
 def reset_peak() -> None:
     """Count the peak from now on, where the system allows it (Linux); elsewhere it counts from the start."""
-    try:
+    with suppress(OSError):
         CLEAR.write_text("5")
-    except OSError:
-        pass
 
 
 def peak_mb() -> float:

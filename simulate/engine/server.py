@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.evaluation import Evaluator
@@ -67,7 +68,7 @@ class Server:
     def run(self, on_round: Callable[[Round], None]) -> None:
         """All rounds; row 0 of the records is the untrained model."""
         clock = Clock()
-        scores = self._evaluate()
+        scores: Scores | None = self._evaluate()
         clock.lap("evaluate")
         self._record(0, [], {}, scores, clock.seconds)
         on_round(Round(0, scores, 0))
@@ -125,7 +126,7 @@ class Server:
         scores: Scores | None,
         seconds: Mapping[str, float],
     ) -> None:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "round": number,
                 "client": report.client,
@@ -142,7 +143,7 @@ class Server:
             for report in reports
         ]
         self.transfers += sum(report.bytes_up > 0 for report in reports)
-        sent = {key: sum(int(row[key]) for row in rows) for key in self.totals}
+        sent = {key: sum(row[key] for row in rows) for key in self.totals}
         for key, value in sent.items():
             self.totals[key] += value
         self.seconds_total += sum(seconds.values())

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
+from partitions.corpus import Task as CorpusTask
 from simulate import seeds
 from simulate.clients.batches import client_batches
 from simulate.clients.tasks import TASKS
@@ -35,7 +36,7 @@ class Job:
 
     seed: int
     rounds: int
-    task: str
+    task: CorpusTask
     labels: tuple[str, ...]
     model: ModelSettings
     method: Method
@@ -97,7 +98,8 @@ class Worker:
         self.full = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
         with seeds.torch_draws(job.seed, "method"):
             job.method.prepare(model)
-        self.model: nn.Module = model.to(job.device)
+        model.to(job.device)
+        self.model: PreTrainedModel = model
         self.pad = tokenizer.pad_token_id
         self.structure = find_structure(self.model)
         self.scope = job.method.scope(self.structure)

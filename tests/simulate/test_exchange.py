@@ -90,7 +90,7 @@ def test_average_agrees_with_float64(pairs):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -2 * LARGEST])
 def test_what_cannot_be_summed_is_refused_by_name(bad):
-    with pytest.raises(AggregationError, match="update of layer.w"):
+    with pytest.raises(AggregationError, match=r"update of layer\.w"):
         ExactSum(1).add({"layer.w": torch.tensor([0.0, bad])}, 1)
 
 

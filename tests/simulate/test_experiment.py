@@ -5,11 +5,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import ray
+import torch
+import yaml
 from safetensors.torch import load_file
 
 from simulate.config import build
-from simulate.engine.executors import EngineSettings, make_executor
-from simulate.experiment import run
+from simulate.engine.executors import EngineSettings, SerialExecutor, make_executor
+from simulate.exchange.channel import Float32Channel
+from simulate.experiment import prepare
+from simulate.experiment import run as run_prepared
 
 
 def experiment(model: Path, corpus: Path, method="layer_skipping", **changes):
@@ -27,6 +31,10 @@ def experiment(model: Path, corpus: Path, method="layer_skipping", **changes):
         "engine": {"executor": "serial"},
     }
     return build(data | changes)
+
+
+def run(what, folder: Path, executor=None) -> dict:
+    return run_prepared(prepare(what), folder, executor or SerialExecutor(what.engine))
 
 
 def timeless(folder: Path, table: str) -> pd.DataFrame:
@@ -62,3 +70,123 @@ def test_serial_one_actor_and_two_actors_give_the_same_bits(method, family, ner_
             pd.testing.assert_frame_equal(
                 timeless(tmp_path / other, table), timeless(tmp_path / "serial", table), check_exact=True
             )
+
+
+def shapes_in(model: Path, corpus: Path, method) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what a method exchanges, from the plan's model."""
+    from simulate.clients.tasks import TASKS
+    from simulate.models.backbone import meta_model
+    from simulate.models.structure import find_structure
+
+    what = experiment(model, corpus, method)
+    loaded = what.corpus.load()
+    meta = meta_model(what.model, loaded.task, TASKS[loaded.task](loaded.labels).model_labels)
+    what.method.prepare(meta)
+    parameters = dict(meta.named_parameters())
+    return {name: tuple(parameters[name].shape) for name in what.method.scope(find_structure(meta)).exchanged}
+
+
+@pytest.mark.parametrize("method", ["layer_skipping", "fedavg", "fedprox", "lora"])
+def test_measured_bytes_equal_the_closed_form(method, tiny_decoder, ner_corpus, tmp_path):
+    what = experiment(tiny_decoder, ner_corpus, method, rounds=3)
+    summary = run(what, tmp_path / "run")
+    shapes = shapes_in(tiny_decoder, ner_corpus, method)
+    transfer = Float32Channel().size(shapes.items())
+    elements = sum(pd.Series(shape, dtype=int).prod() for shape in shapes.values())
+    assert 4 * elements < transfer < 4 * elements + 200 * len(shapes) + 16  # what is beyond the tensors is the header
+    assert summary["bytes"]["up"] == 3 * 4 * transfer
+    assert summary["bytes"]["down"] == 2 * 4 * transfer  # the set-up transfer has brought what round 1 starts from
+    full = Float32Channel().size(shapes_in(tiny_decoder, ner_corpus, "fedavg").items())
+    assert summary["saving"] == pytest.approx(1 - transfer / full)
+    assert f"{full} bytes" in summary["saving_denominator"]
+    clients = pd.read_csv(tmp_path / "run" / "clients.csv")
+    assert clients[clients["round"] == 1]["bytes_down"].sum() == 0
+    assert (clients[clients["round"] == 1]["bytes_setup"] > full - 1).all()
+    assert clients[clients["round"] > 1]["bytes_setup"].sum() == 0
+
+
+def test_partial_participation_downloads_what_changed(tiny_decoder, ner_corpus, tmp_path):
+    what = experiment(tiny_decoder, ner_corpus, rounds=4, cohort={"count": 1}, seed=1)
+    run(what, tmp_path / "run")
+    clients = pd.read_csv(tmp_path / "run" / "clients.csv")
+    transfer = Float32Channel().size(shapes_in(tiny_decoder, ner_corpus, "layer_skipping").items())
+    assert clients["bytes_up"].tolist() == [transfer] * 4
+    assert clients["bytes_down"].tolist() == [0, transfer, transfer, transfer]  # whoever comes later needs what changed
+    first_visits = ~clients["client"].duplicated()
+    assert (clients["bytes_setup"] > 0).tolist() == first_visits.tolist()
+
+
+@pytest.mark.parametrize("task", ["ner_corpus", "text_corpus"])
+def test_one_client_with_all_data_is_centralized(task, tiny_decoder, tmp_path, request):
+    corpus = request.getfixturevalue(task)
+    partition = {"partition": {"name": "iid", "clients": 1, "min_size": 1}, "train": {"lr": 0.01, "batch_size": 8}}
+    run(experiment(tiny_decoder, corpus, "fedavg", **partition), tmp_path / "fedavg")
+    run(experiment(tiny_decoder, corpus, "centralized", **partition), tmp_path / "centralized")
+    left, right = (timeless(tmp_path / name, "rounds") for name in ("fedavg", "centralized"))
+    scores = [column for column in left if column.startswith(("train_", "validation_", "test_"))]
+    pd.testing.assert_frame_equal(left[scores], right[scores], rtol=1e-4)
+    assert right["bytes_total"].sum() == 0
+
+
+def test_fedprox_with_mu_zero_is_fedavg(tiny_decoder, ner_corpus, tmp_path):
+    run(experiment(tiny_decoder, ner_corpus, "fedavg"), tmp_path / "fedavg")
+    run(experiment(tiny_decoder, ner_corpus, {"name": "fedprox", "mu": 0}), tmp_path / "fedprox")
+    run(experiment(tiny_decoder, ner_corpus, {"name": "fedprox", "mu": 5.0}), tmp_path / "pulled")
+    assert tensors(tmp_path / "fedavg") == tensors(tmp_path / "fedprox")
+    assert tensors(tmp_path / "fedavg") != tensors(tmp_path / "pulled")
+
+
+def test_fedprox_composes_with_the_scope_of_layer_skipping(tiny_decoder, ner_corpus, tmp_path):
+    run(experiment(tiny_decoder, ner_corpus, {"name": "fedprox", "layers": 2, "mu": 0}), tmp_path / "fedprox")
+    run(experiment(tiny_decoder, ner_corpus), tmp_path / "skipping")
+    assert tensors(tmp_path / "fedprox") == tensors(tmp_path / "skipping")
+
+
+def test_frozen_tensors_stay_and_trained_ones_move(tiny_decoder, ner_corpus, tmp_path):
+    run(experiment(tiny_decoder, ner_corpus), tmp_path / "run")
+    saved = load_file(tmp_path / "run" / "model" / "exchanged.safetensors")
+    before = load_file(tiny_decoder / "model.safetensors")
+    names = {name.split(".")[2] for name in saved if name.startswith("model.layers")}
+    assert names == {"2", "3"}
+    assert "model.embed_tokens.weight" not in saved
+    assert all((saved[name] != before[name]).any() for name in saved if name in before)
+
+
+def test_local_only_averages_clients_and_sends_nothing(tiny_decoder, ner_corpus, tmp_path):
+    what = experiment(tiny_decoder, ner_corpus, "local_only", partition={"name": "iid", "clients": 2, "min_size": 1})
+    summary = run(what, tmp_path / "run")
+    assert summary["bytes"]["total"] == 0
+    assert summary["saving"] is None
+    rounds = pd.read_csv(tmp_path / "run" / "rounds.csv")
+    assert rounds["test_loss"].iloc[-1] < rounds["test_loss"].iloc[0]
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_the_resolved_configuration_repeats_the_run(tiny_decoder, text_corpus, tmp_path):
+    run(experiment(tiny_decoder, text_corpus, "lora"), tmp_path / "first")
+    run(build(yaml.safe_load((tmp_path / "first" / "config.yaml").read_text())), tmp_path / "second")
+    assert tensors(tmp_path / "first") == tensors(tmp_path / "second")
+
+
+def test_seeds_differ(tiny_decoder, ner_corpus, tmp_path):
+    for seed in (0, 1):
+        run(experiment(tiny_decoder, ner_corpus, seed=seed), tmp_path / str(seed))
+    assert tensors(tmp_path / "0") != tensors(tmp_path / "1")
+
+
+@pytest.mark.parametrize("task", ["ner_corpus", "text_corpus"])
+@pytest.mark.parametrize("method", ["layer_skipping", "lora"])
+def test_the_saved_set_loads_into_the_plain_model(method, task, tiny_decoder, tmp_path, request, monkeypatch):
+    what = experiment(tiny_decoder, request.getfixturevalue(task), method)
+    run(what, tmp_path / "run")
+    folder = tmp_path / "run" / "model"
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    names: dict = {"BASE": str(tiny_decoder)}
+    exec(code, names)  # the snippet, as a reader would paste it
+    loaded = {name.replace(".default.", "."): p for name, p in names["model"].state_dict().items()}
+    for name, tensor in load_file(next(folder.glob("*.safetensors"))).items():
+        target = (
+            name if name in loaded else name.replace("base_model.model.score", "base_model.model.score.modules_to_save")
+        )
+        assert torch.equal(loaded[target], tensor), name

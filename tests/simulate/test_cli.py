@@ -1,0 +1,140 @@
+"""The command line as a user meets it: real processes, real folders."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SKIPFL = [str(Path(sys.executable).with_name("skipfl"))]
+
+
+def skipfl(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*SKIPFL, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+@pytest.fixture
+def small(tiny_decoder, ner_corpus) -> list[str]:
+    """Overrides that make the demo preset a matter of seconds."""
+    return [
+        f"model={tiny_decoder}",
+        "model.max_length=32",
+        f"corpus.path={ner_corpus}",
+        "rounds=2",
+        "partition.clients=3",
+        "partition.min_size=3",
+    ]
+
+
+def test_compare_ends_with_table_curves_and_every_file_named(small, tmp_path):
+    result = skipfl(
+        "compare", "demo", "--methods", "layer_skipping,lora,local_only", "--seeds", "0,1", *small,
+        "method.layers=1", "engine.workers=2", "-o", "out", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    for text in ("Layer skipping (1/4 layers)", "LoRA (rank 8)", "Local only", "the full model: embeddings, 4 layers"):
+        assert text in result.stdout
+    assert "round 2/2" in result.stdout
+    assert "ETA" in result.stdout
+    (closing,) = [line for line in result.stdout.splitlines() if line.startswith("wrote ")]
+    written = [tmp_path / name for name in closing.removeprefix("wrote ").split(", ")]
+    assert all(path.exists() for path in written)
+    assert {"comparison.csv", "curves.png", "curves.pdf", "lora-seed1"} <= {path.name for path in written}
+    run = tmp_path / "out" / "layer_skipping-seed0"
+    names = {"config.yaml", "environment.json", "rounds.csv", "clients.csv", "partition.json", "summary.json", "model"}
+    assert {path.name for path in run.iterdir()} == names
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["status"] == "finished"
+    assert environment["packages"]["torch"]
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    assert table["seeds"].tolist() == [2, 2, 2]
+
+    again = skipfl("table", "out", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "LoRA (rank 8)" in again.stdout
+    drawn = skipfl("plot", "out", "-o", "figure.png", cwd=tmp_path)
+    assert drawn.returncode == 0
+    assert (tmp_path / "figure.pdf").stat().st_size > 1000
+
+    kept = skipfl(
+        "compare", "demo", "--methods", "layer_skipping,lora,local_only", "--seeds", "0,1", *small,
+        "method.layers=1", "engine.workers=2", "-o", "out", cwd=tmp_path,
+    )  # fmt: skip
+    assert kept.stdout.count("finished before, kept") == 6
+
+
+def test_a_run_can_be_repeated_from_its_folder(small, tmp_path):
+    first = skipfl("run", "demo", *small, "method.layers=1", "engine.executor=serial", "-o", "one", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    second = skipfl("run", "one/config.yaml", "-o", "two", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    one, two = (pd.read_csv(tmp_path / name / "rounds.csv").filter(regex="^(?!seconds)") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    third = skipfl("run", "demo", *small, "method.layers=2", "engine.executor=serial", "-o", "one", cwd=tmp_path)
+    assert third.returncode == 2
+    assert "one: already exists and is not empty; choose another folder with -o" in third.stderr
+
+
+def test_ablate(small, tmp_path):
+    result = skipfl(
+        "ablate",
+        "demo",
+        "--skip-ratios",
+        "0,0.5,1",
+        *small,
+        "rounds=1",
+        "engine.executor=serial",
+        "-o",
+        "out",
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "ablation.pdf").exists()
+    assert (tmp_path / "out" / "ablation.png").exists()
+    for ratio in ("0/4", "2/4", "4/4"):
+        assert f"Layer skipping ({ratio} layers)" in result.stdout
+
+
+def test_plan_needs_neither_weights_nor_data(tmp_path):
+    result = skipfl("plan", "llama-3.2-1b-i2b2", "method=layer_skipping", "method.layers=6", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    assert "70.5 % less than the full model (embeddings, 16 layers, final norm and head" in text
+    assert "exchanged 364,945,415 parameters" in text  # 6 x 60 821 504 + 2 048 + head of 7 x 2 048 + 7
+
+
+def test_list_shows_what_there_is(tmp_path):
+    result = skipfl("list", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("demo-classification", "layer_skipping", "fedprox", "dirichlet", "synthetic-notes", "jsonl", "top"):
+        assert name in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "dmeo"], "error: unknown preset 'dmeo'; did you mean 'demo'?"),
+        (["run", "demo", "round=3"], "error: unknown key round; did you mean 'rounds'?"),
+        (["run", "demo", "corpus.path=nowhere"], "error: nowhere: no such folder"),
+        (["run", "demo", "model=./nowhere"], "error: model './nowhere': no such folder"),
+        (["run", "demo", "method.layers=17"], "error: method.layers = 17, but the model has 16 layers"),
+        (["run", "demo", "partition.clients=9999"], "error: 9999 clients"),
+        (["run", "llama-3.2-1b-i2b2"], "sign the data use agreement"),
+        (["compare", "demo", "--seeds", "a"], "error: --seeds 'a': expected numbers separated by commas"),
+        (["compare", "demo", "--methods", "lora,fedavg", "method.mu=1"], "error: method.mu=1: no method takes it"),
+        (["table", "nowhere"], "error: "),
+        (
+            ["plan", "demo", "method=lora", "method.target_modules=[nothing]"],
+            "matches no linear layer; known: down_proj",
+        ),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+    result = skipfl(*arguments, *(["engine.executor=serial"] if arguments[0] == "run" else []), cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not any((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
