@@ -6,24 +6,41 @@ import numpy as np
 
 from simulate.clients.training import TrainSettings
 
+POOL = 50
+"""Batches among whose examples those of similar length are put together."""
 
-def client_batches(settings: TrainSettings, shard: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Batches of one visit: each local epoch a new order of the client's examples.
+
+def client_batches(
+    settings: TrainSettings, shard: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Batches of one visit: each local epoch its own random order of the client's examples.
+
+    Within pools of 50 batches, examples of similar length share a batch, so that little is padded; the order of the
+    batches is random.
 
     Args:
         settings: batch size, and local epochs or local steps. With local steps the epochs go on until enough batches
             are made.
         shard: indices of the client's examples.
+        lengths: of every example of the split, in sub-words.
         rng: addressed by (round, client).
 
     Yields:
-        Index arrays of at most `batch_size`; the last of an epoch may be smaller.
+        Index arrays of at most `batch_size`; one of an epoch may be smaller.
     """
     per_epoch = -(-len(shard) // settings.batch_size)
     steps = settings.local_steps or settings.local_epochs * per_epoch
-    order = shard
-    for step in range(steps):
-        position = step % per_epoch
-        if position == 0:
-            order = rng.permutation(shard)
-        yield order[position * settings.batch_size : (position + 1) * settings.batch_size]
+    batches: list[np.ndarray] = []
+    for _ in range(steps):
+        if not batches:
+            batches = _epoch(settings.batch_size, rng.permutation(shard), lengths, rng)
+        yield batches.pop()
+
+
+def _epoch(size: int, order: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    batches = []
+    for begin in range(0, len(order), POOL * size):
+        pool = order[begin : begin + POOL * size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+    return [batches[place] for place in rng.permutation(len(batches))]

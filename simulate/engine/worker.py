@@ -157,7 +157,8 @@ class Worker:
         shard = job.shards[client]
         start = self._load(state)
         train_mode(self.model, self.structure, self.scope.trained)
-        batches = client_batches(job.train, shard, seeds.generator(job.seed, "batches", round_, client))
+        rng = seeds.generator(job.seed, "batches", round_, client)
+        batches = client_batches(job.train, shard, job.splits["train"].lengths, rng)
         with seeds.torch_draws(job.seed, "dropout", round_, client):
             result = train_client(
                 self.model,

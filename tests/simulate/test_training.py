@@ -1,6 +1,7 @@
 """Local training: batches, schedules, and single steps on numbers derived by hand."""
 
 import math
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -94,21 +95,32 @@ def test_learning_rate_by_round(decay, expected):
     assert [learning_rate(settings, round_, 6) for round_ in range(1, 7)] == pytest.approx(expected)
 
 
+def batches_of(settings: TrainSettings, shard, lengths=None, client: int = 2) -> list[list[int]]:
+    lengths = np.ones(60, dtype=int) if lengths is None else np.asarray(lengths)
+    drawn = client_batches(settings, np.asarray(shard), lengths, seeds.generator(0, "batches", 1, client))
+    return [batch.tolist() for batch in drawn]
+
+
 def test_one_epoch_visits_each_example_once_in_an_order_of_its_own():
-    shard = np.array([4, 7, 9, 12, 30])
-    batches = list(client_batches(TrainSettings(batch_size=2, local_epochs=2), shard, seeds.generator(0, "b", 1, 2)))
-    assert [len(batch) for batch in batches] == [2, 2, 1, 2, 2, 1]
-    first, second = np.concatenate(batches[:3]), np.concatenate(batches[3:])
-    assert sorted(first) == sorted(second) == shard.tolist()
-    again = list(client_batches(TrainSettings(batch_size=2, local_epochs=2), shard, seeds.generator(0, "b", 1, 2)))
-    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
-    other = list(client_batches(TrainSettings(batch_size=5), np.arange(50), seeds.generator(0, "b", 1, 3)))
-    assert not np.array_equal(np.concatenate(other), np.arange(50))
+    shard = [4, 7, 9, 12, 30]
+    batches = batches_of(TrainSettings(batch_size=2, local_epochs=2), shard)
+    assert sorted(map(len, batches[:3])) == sorted(map(len, batches[3:])) == [1, 2, 2]
+    assert sorted(chain.from_iterable(batches[:3])) == sorted(chain.from_iterable(batches[3:])) == shard
+    assert batches == batches_of(TrainSettings(batch_size=2, local_epochs=2), shard)
+    whole = TrainSettings(batch_size=50)
+    assert batches_of(whole, range(50)) != batches_of(whole, range(50), client=3)
+
+
+def test_examples_of_similar_length_share_a_batch():
+    lengths = [1, 9, 2, 8, 3, 7]
+    batches = batches_of(TrainSettings(batch_size=2), range(6), lengths)
+    assert {frozenset(batch) for batch in batches} == {frozenset({0, 2}), frozenset({4, 5}), frozenset({1, 3})}
 
 
 def test_local_steps_go_round_the_examples():
-    batches = list(client_batches(TrainSettings(batch_size=2, local_steps=5), np.arange(3), seeds.generator(0, "b")))
-    assert [len(batch) for batch in batches] == [2, 1, 2, 1, 2]
+    batches = batches_of(TrainSettings(batch_size=2, local_steps=5), range(3))
+    assert len(batches) == 5
+    assert sorted(chain.from_iterable(batches[:2])) == sorted(chain.from_iterable(batches[2:4])) == [0, 1, 2]
 
 
 def test_cohort_is_a_function_of_seed_and_round():
