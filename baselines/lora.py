@@ -23,7 +23,7 @@ class LoRA(Method):
     """Attributes:
     rank: columns of B and rows of A; 4 to 64 are common.
     alpha: the adapters are scaled by alpha / rank; None takes 2 x rank.
-    target_modules: names of the adapted linear layers, such as [q_proj, v_proj], or "all-linear": all those in the blocks.
+    target_modules: names of the adapted linear layers of the blocks, such as [q_proj, v_proj], or "all-linear".
     """
 
     title: ClassVar[str] = "LoRA"
@@ -44,9 +44,8 @@ class LoRA(Method):
         ]
         if not targets:
             known = sorted({name.split(".")[-1] for name in linear})
-            raise MethodError(
-                f"method.target_modules = {list(self.target_modules)} matches no linear layer; known: {', '.join(known)}"
-            )
+            given = list(self.target_modules)
+            raise MethodError(f"method.target_modules = {given} matches no linear layer; known: {', '.join(known)}")
         inject_adapter_in_model(self._config(targets), model)
 
     def scope(self, structure: Structure) -> Scope:

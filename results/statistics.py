@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 
 def mean(values: ArrayLike) -> float:
