@@ -12,19 +12,26 @@ from pydantic import Field
 from torch import nn
 
 from baselines.layer_scope import LayerScope
+from simulate.method import Method
 
 
-class FedProx(LayerScope):
-    """Attributes:
-    mu: weight of the proximal term; the paper tries 0.001 to 1, larger for more heterogeneous clients. 0 is FedAvg.
+class Proximal(Method):
+    """The proximal term over any scope.
+
+    Attributes:
+        mu: its weight; the paper tries 0.001 to 1, larger for more heterogeneous clients. 0 leaves it out.
     """
 
-    title: ClassVar[str] = "FedProx"
-
-    mu: Annotated[float, Field(ge=0)] = 0.01
+    mu: Annotated[float, Field(ge=0)] = 0.0
 
     @torch.no_grad()
     def local_term(self, trained: Mapping[str, nn.Parameter], start: Mapping[str, torch.Tensor]) -> None:
-        for name, parameter in trained.items():
+        for name, parameter in trained.items() if self.mu else ():
             if parameter.grad is not None:
                 parameter.grad.add_(parameter - start[name], alpha=self.mu)
+
+
+class FedProx(Proximal, LayerScope):
+    title: ClassVar[str] = "FedProx"
+
+    mu: Annotated[float, Field(ge=0)] = 0.01

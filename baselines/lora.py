@@ -14,15 +14,17 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from baselines.fedprox import Proximal
 from simulate.exchange.channel import State
-from simulate.method import Method, MethodError, Scope
+from simulate.method import MethodError, Scope
 from simulate.models.structure import Structure, find_structure
 
 
-class LoRA(Method):
+class LoRA(Proximal):
     """Attributes:
     rank: columns of B and rows of A; 4 to 64 are common.
     alpha: the adapters are scaled by alpha / rank; None takes 2 x rank.
+    mu: weight of FedProx's proximal term on what is exchanged; 0 leaves it out.
     target_modules: names of the adapted linear layers of the blocks, such as [q_proj, v_proj], or "all-linear".
     """
 
@@ -59,7 +61,7 @@ class LoRA(Method):
         """Write a peft adapter: its tensors, the head among them, and its configuration."""
         adapters = [name for name in state if ".lora_" in name]
         config = self._config(sorted({name.partition(".lora_")[0] for name in adapters}))
-        config.modules_to_save = sorted({name.split(".")[0] for name in structure.head})
+        config.modules_to_save = sorted({name.rpartition(".")[0] for name in structure.head})
         config.save_pretrained(folder)
         save_file(
             {f"base_model.model.{name.replace('.default.', '.')}": tensor for name, tensor in state.items()},
@@ -70,4 +72,5 @@ class LoRA(Method):
         return LoraConfig(r=self.rank, lora_alpha=self.alpha or 2 * self.rank, target_modules=targets)
 
     def label(self, structure: Structure) -> str:
-        return f"{self.title} (rank {self.rank})"
+        proximal = f", FedProx mu {self.mu:g}" if self.mu else ""
+        return f"{self.title} (rank {self.rank}{proximal})"

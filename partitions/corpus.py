@@ -1,6 +1,6 @@
 """What every corpus reader gives: labelled examples in three splits, as Arrow tables."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -33,7 +33,7 @@ class Corpus:
     splits: Mapping[str, Dataset]
 
 
-class CorpusReader(Protocol):
+class CorpusReader(Hashable, Protocol):
     """The settings of one corpus, and how to read it."""
 
     def describe(self) -> tuple[Task, tuple[str, ...]]:

@@ -49,7 +49,7 @@ def formatted(rows: pd.DataFrame) -> pd.DataFrame:
     metric = metric_name(rows["metric"].iloc[0])
     columns: dict[str, Callable[[Any], str]] = {"Method": lambda row: row.label}
     if rows["skip_ratio"].notna().all():
-        columns["Skip ratio"] = lambda row: f"{row.skip_ratio:g}"
+        columns["Skip ratio"] = lambda row: f"{row.skip_ratio:.3g}"
     columns |= {
         f"Test {metric}, best (%)": lambda row: _with_spread(row.best_test, row.best_test_sd),
         f"Test {metric}, final (%)": lambda row: _with_spread(row.final_test, row.final_test_sd),

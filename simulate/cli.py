@@ -6,14 +6,12 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from simulate.config import Experiment
+from rich.text import Text
 
 app = typer.Typer(
     help="Simulate federated fine-tuning of language models on clinical text, and compare what methods cost and give.",
@@ -22,7 +20,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-console = Console()
+PLAIN = {"markup": False, "highlight": False, "soft_wrap": True}
+console = Console(**PLAIN)
 
 Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help="A preset (see `skipfl list`) or a YAML file.")]
 Overrides = Annotated[
@@ -45,11 +44,12 @@ def run(source: Source, overrides: Overrides = None, output: Output = None, debu
 
         skipfl run demo corpus.path=my-corpus partition.alpha=0.1 engine.executor=serial
     """
+    from simulate import api
     from simulate.config import load
 
     experiment = load(source, overrides or [])
     folder = output or _new_folder(f"{experiment.name}-{experiment.parts['method']}-seed{experiment.seed}")
-    _run_all({folder: experiment})
+    api.run(source, folder, overrides or [], console)
     _table([folder])
     _wrote(*sorted(folder.iterdir()))
 
@@ -59,7 +59,7 @@ def compare(
     source: Source,
     overrides: Overrides = None,
     methods: Annotated[str, typer.Option(help="Comma-separated; by default all.")] = "",
-    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Comma-separated; by default the preset's seed.")] = "",
     output: Output = None,
     debug: Debug = False,
 ) -> None:
@@ -75,18 +75,16 @@ def compare(
     """
     from baselines import METHODS
     from results import curves, frames
+    from simulate import api
     from simulate.config import read
-    from simulate.study import comparison
 
     names = _items(methods) or list(METHODS)
     folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-compare")
-    runs = comparison(source, names, _numbers("--seeds", seeds, int), overrides or [], folder)
-    _run_all(runs)
+    runs = api.compare(source, folder, names, _seeds(seeds), overrides or [], console)
     table = folder / "comparison.csv"
-    _table([folder], table)
-    figure, *_ = curves.overview(frames.load([folder]))
-    partition = next(iter(runs)) / "partition.json"
-    who, *_ = curves.partition_figure(partition)
+    _table(runs, table)
+    figure, *_ = curves.overview(frames.load(runs))
+    who, *_ = curves.partition_figure(runs[0])
     _wrote(table, *curves.save(figure, folder / "curves"), *curves.save(who, folder / "partition"), *runs)
 
 
@@ -97,7 +95,7 @@ def ablate(
     skip_ratios: Annotated[str, typer.Option(help="Frozen layers / all layers, comma-separated.")] = (
         "0,0.25,0.5,0.625,0.75,0.875"
     ),
-    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Comma-separated; by default the preset's seed.")] = "",
     output: Output = None,
     debug: Debug = False,
 ) -> None:
@@ -110,15 +108,14 @@ def ablate(
         skipfl ablate demo --skip-ratios 0,0.5,0.75 --seeds 0,1 rounds=10 -o runs/ablation
     """
     from results import curves, frames, tables
+    from simulate import api
     from simulate.config import read
-    from simulate.study import ablation
 
     folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-ablate")
     ratios = _numbers("--skip-ratios", skip_ratios, float)
-    runs = ablation(source, ratios, _numbers("--seeds", seeds, int), overrides or [], folder)
-    _run_all(runs)
-    found = frames.load([folder])
-    console.print(tables.text(tables.ablation(found)), highlight=False, soft_wrap=True)
+    runs = api.ablate(source, folder, ratios, _seeds(seeds), overrides or [], console)
+    found = frames.load(runs)
+    console.print(tables.text(tables.ablation(found)))
     figure, *_ = curves.ablation_figure(found)
     _wrote(*curves.save(figure, folder / "ablation"), *runs)
 
@@ -194,18 +191,10 @@ def list_(debug: Debug = False) -> None:
         "corpora": _first_lines(CORPORA),
         "partitioners": _first_lines(PARTITIONERS),
     }.items():
-        grid.add_row(f"[bold]{kind}[/bold]", "")
+        grid.add_row(Text(kind, style="bold"), "")
         for name, what in entries.items():
             grid.add_row(f"  {name}", what)
     console.print(grid)
-
-
-def _run_all(runs: dict[Path, Experiment]) -> None:
-    from simulate.progress import ProgressWatcher
-    from simulate.study import run_all
-
-    with ProgressWatcher(console, len(runs), sum(experiment.rounds for experiment in runs.values())) as watcher:
-        run_all(runs, watcher)
 
 
 def _table(folders: list[Path], output: Path | None = None) -> None:
@@ -213,14 +202,14 @@ def _table(folders: list[Path], output: Path | None = None) -> None:
     from results import frames, tables
 
     comparison = tables.comparison(frames.load(folders))
-    console.print(tables.text(comparison), highlight=False, soft_wrap=True)
+    console.print(tables.text(comparison))
     if output:
         comparison.to_csv(output, index=False)
 
 
 def _wrote(*paths: Path) -> None:
     """The closing line: every file or folder written."""
-    console.print("wrote " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
+    console.print("wrote " + ", ".join(str(path) for path in paths))
 
 
 def _new_folder(name: str) -> Path:
@@ -247,6 +236,10 @@ def _numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
     return numbers
 
 
+def _seeds(text: str) -> list[int] | None:
+    return _numbers("--seeds", text, int) if text else None
+
+
 def _first_lines(table: Mapping[str, str]) -> dict[str, str]:
     """What each registered class is: the first line of its module's docstring, or of its own."""
     from simulate.registry import find
@@ -265,5 +258,5 @@ def main() -> None:
 
         if "--debug" in sys.argv or not isinstance(error, USER_ERRORS):
             raise
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True, **PLAIN).print(f"error: {error}")
         sys.exit(2)

@@ -22,7 +22,11 @@ from simulate.settings import Settings
 PARTS = {"corpus": CORPORA, "partition": PARTITIONERS, "method": METHODS}
 """The sections whose schema is that of the part they name."""
 
-ALTERNATIVES = {"method": {"layers", "skip_ratio"}, "cohort": {"fraction", "count"}}
+ALTERNATIVES = {
+    "method": {"layers", "skip_ratio"},
+    "cohort": {"fraction", "count"},
+    "train": {"local_epochs", "local_steps"},
+}
 """Settings of which a change of one replaces the other."""
 
 PRESETS = files("simulate") / "presets"
@@ -81,7 +85,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), method: str | None =
     changes = parse_overrides([*overrides, *([f"method={method}"] if method else [])])
     per_method = base.pop("per_method", {})
     chosen = changes.get("method", {}).get("name") or _named("method", base.get("method"), source).get("name")
-    of_method = per_method.get(chosen, {}) if isinstance(per_method, Mapping) else {}
+    of_method = _of_method(per_method, chosen, source)
     merged = base
     for layer in ({"method": {"name": chosen}}, _nested(of_method, source), changes):
         merged = _merge(merged, layer)
@@ -98,7 +102,10 @@ def read(source: str | Path) -> dict[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     elif str(source) in presets():
         text = (PRESETS / f"{source}.yaml").read_text()
     else:
@@ -138,13 +145,15 @@ def build(data: Mapping[str, Any]) -> Experiment:
         ConfigError: at the first unknown key, unknown name, wrong type or value out of range.
     """
     fields = dict(data)
+    if "parts" in fields:
+        raise ConfigError(f"unknown key parts{suggest('parts', Experiment.model_fields)}")
     chosen: dict[str, str] = {}
     for section, table in PARTS.items():
         settings = dict(_named(section, fields.get(section), "settings"))
         if (name := settings.pop("name", None)) is None:
             raise ConfigError(f"{section}.name is not set; known: {', '.join(sorted(table))}")
         chosen[section] = str(name)
-        fields[section] = check(_part(section, chosen[section]), settings, f"{section}.")
+        fields[section] = check(part(section, chosen[section]), settings, f"{section}.")
     return check(Experiment, {**fields, "parts": chosen})
 
 
@@ -182,7 +191,12 @@ def _fields(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]
     return [".".join([*map(str, location), name]) for name in schema.model_fields if name != "parts"]
 
 
-def _part(section: str, name: str) -> type[BaseModel]:
+def part(section: str, name: str) -> type[BaseModel]:
+    """The class that a name means in a section (corpus, partition or method).
+
+    Raises:
+        ConfigError: if nothing has that name.
+    """
     try:
         return find(section, PARTS[section], name)
     except UnknownNameError as error:
@@ -197,9 +211,22 @@ def _named(section: str, value: Any, source: object) -> dict[str, Any]:
         return dict(value)
     if section == "corpus" and str(value) not in CORPORA and (Path(str(value)).is_dir() or "/" in str(value)):
         return {"name": "jsonl", "path": str(value)}
-    if section in (*PARTS, "model"):
+    if section in (*PARTS, "model") and isinstance(value, str):
         return {"name": value}
-    raise ConfigError(f"{source}: {section} = {value!r}: expected a mapping of settings")
+    raise ConfigError(f"{source}: {section} = {value!r}: expected a name or a mapping of settings")
+
+
+def _of_method(per_method: Any, chosen: Any, source: object) -> dict[str, Any]:
+    """The settings of `per_method` for the chosen method, after checking all of it."""
+    if not isinstance(per_method, Mapping):
+        raise ConfigError(f"{source}: per_method = {per_method!r}: expected methods with their settings")
+    for name, settings in per_method.items():
+        part("method", str(name))
+        if not isinstance(settings, Mapping) or {"method", "method.name"} & settings.keys():
+            raise ConfigError(
+                f"{source}: per_method.{name} = {settings!r}: expected settings such as {{train.lr: 0.01}}"
+            )
+    return dict(per_method.get(chosen, {}))
 
 
 def _nested(dotted: Mapping[str, Any], source: object) -> dict[str, Any]:
@@ -210,7 +237,11 @@ def _nested(dotted: Mapping[str, Any], source: object) -> dict[str, Any]:
         level = nested
         for section in outer:
             level = level.setdefault(section, {})
-        if not outer and (last in PARTS or last == "model") and value is not None:
+            if not isinstance(level, dict):
+                raise ConfigError(f"{source}: {key} is given, but {section} is a single value")
+        if not outer and (last in PARTS or last == "model"):
+            if value is None:
+                raise ConfigError(f"{source}: {key} is empty; expected a name")
             level.setdefault(last, {}).update(_named(last, value, source))
         elif isinstance(value, Mapping) and isinstance(level.get(last), dict):
             level[last].update(value)
@@ -233,9 +264,9 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         before = _named(section, base.get(section), "settings")
         change = dict(change)
         if section == "corpus" and "name" not in change and "path" in change and "name" in before:
-            change["name"] = before["name"] if "path" in _part(section, before["name"]).model_fields else "jsonl"
+            change["name"] = before["name"] if "path" in part(section, before["name"]).model_fields else "jsonl"
         if section in PARTS and change.get("name", before.get("name")) != before.get("name"):
-            known = _part(section, str(change["name"])).model_fields if section == "partition" else ()
+            known = part(section, str(change["name"])).model_fields if section == "partition" else ()
             before = {key: value for key, value in before.items() if key in known}
         given = ALTERNATIVES.get(section, set()).intersection(change)
         dropped = ALTERNATIVES.get(section, set()) - given if given else set()

@@ -3,15 +3,19 @@
 from partitions.corpus import CorpusError
 from partitions.partition import PartitionError
 from results.frames import ResultsError
+from simulate.clients.training import DivergenceError
 from simulate.config import ConfigError
 from simulate.engine.executors import EngineError
 from simulate.engine.records import RunFolderError
+from simulate.exchange.aggregation import AggregationError
 from simulate.method import MethodError
 from simulate.models import ModelError
 
 USER_ERRORS = (
+    AggregationError,
     ConfigError,
     CorpusError,
+    DivergenceError,
     EngineError,
     MethodError,
     ModelError,

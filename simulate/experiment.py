@@ -4,18 +4,20 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from partitions.corpus import Corpus
+from partitions.corpus import Corpus, CorpusReader
 from partitions.labels import partition_labels
 from partitions.partition import Partition
 from partitions.statistics import describe
 from simulate import seeds
 from simulate.clients.tasks import TASKS, ClientTask
 from simulate.config import Experiment
+from simulate.engine.cohort import cohort_size
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import Executor
 from simulate.engine.memory import peak_mb, reset_peak
@@ -23,7 +25,7 @@ from simulate.engine.records import RunFolder, check_free, write_json
 from simulate.engine.server import Round, Server
 from simulate.engine.worker import Job, ModelFacts
 from simulate.export import export
-from simulate.models.backbone import load_tokenizer
+from simulate.models.backbone import ModelSettings, load_tokenizer
 from simulate.models.tokenize import Encoded, encode
 
 
@@ -51,16 +53,22 @@ def prepare(experiment: Experiment) -> Prepared:
     Raises:
         CorpusError, PartitionError, ModelError: if that cannot be done as asked.
     """
-    corpus = experiment.corpus.load()
+    corpus, task, splits = _tokenized(experiment.corpus, experiment.model)
     labels = partition_labels(corpus.splits["train"], corpus.task)
     partition = experiment.partition.split(labels, seeds.generator(experiment.seed, "partition"))
-    tokenizer = load_tokenizer(experiment.model)
+    return Prepared(experiment, corpus, partition, labels, task, splits)
+
+
+@lru_cache(maxsize=1)
+def _tokenized(reader: CorpusReader, model: ModelSettings) -> tuple[Corpus, ClientTask, dict[str, Encoded]]:
+    """A corpus, its task and its tokenized splits; the runs of a study share the last one."""
+    corpus = reader.load()
+    tokenizer = load_tokenizer(model)
     task = TASKS[corpus.task](corpus.labels)
     splits = {
-        name: encode(split, corpus.task, task.model_labels, tokenizer, experiment.model)
-        for name, split in corpus.splits.items()
+        name: encode(split, corpus.task, task.model_labels, tokenizer, model) for name, split in corpus.splits.items()
     }
-    return Prepared(experiment, corpus, partition, labels, task, splits)
+    return corpus, task, splits
 
 
 def run(
@@ -84,7 +92,11 @@ def run(
     check_free(folder)
     reset_peak()
     shards = tuple(prepared.partition.indices(client) for client in range(prepared.partition.num_clients))
+    train = experiment.train
     if experiment.method.pooled:
+        if train.local_steps is not None:  # as many steps as the cohort would take together
+            together = train.local_steps * cohort_size(experiment.cohort, len(shards))
+            train = train.model_copy(update={"local_steps": together})
         shards = (np.arange(len(splits["train"])),)
     job = Job(
         seed=experiment.seed,
@@ -93,7 +105,7 @@ def run(
         labels=corpus.labels,
         model=experiment.model,
         method=experiment.method,
-        train=experiment.train,
+        train=train,
         splits=splits,
         shards=shards,
         device=workers.device,
@@ -111,12 +123,17 @@ def run(
         export(folder / "model", experiment, corpus.task, facts, server.state)
         peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
         summary = summarise(experiment, corpus, prepared.task.metric, server, sum(peaks.values()))
-        write_json(folder / "summary.json", summary)
     except BaseException as error:
         records.status("failed", "".join(traceback.format_exception_only(error)).strip())
         raise
     truncated = {name: {"examples": split.truncated, "words": split.lost_words} for name, split in splits.items()}
-    records.status("finished", device=workers.device, workers=workers.workers, truncated=truncated)
+    facts_of_run: dict[str, Any] = {
+        "device": workers.device,
+        "workers": workers.workers,
+        "threads": experiment.engine.threads,
+    }
+    records.status("finished", **facts_of_run, truncated=truncated)
+    write_json(folder / "summary.json", summary)
     return summary
 
 

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from math import prod
 
+from transformers import PreTrainedConfig
+
 from simulate.clients.tasks import TASKS
+from simulate.clients.training import TrainSettings
 from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
 from simulate.exchange.channel import Float32Channel
+from simulate.method import Scope
 from simulate.models.backbone import meta_model
-from simulate.models.structure import find_structure
+from simulate.models.structure import Structure, find_structure
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,23 @@ class Plan:
         ]
 
 
-def make_plan(experiment: Experiment) -> Plan:
-    """Plan an experiment.
+@dataclass(frozen=True)
+class Outline:
+    """The prepared model of an experiment without its weights.
+
+    Attributes:
+        full: shapes of the model's tensors without the method's additions; `shapes`: with them.
+    """
+
+    config: PreTrainedConfig
+    structure: Structure
+    scope: Scope
+    full: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def outline(experiment: Experiment) -> Outline:
+    """What an experiment would train, from its model's configuration.
 
     Raises:
         ModelError, MethodError, CorpusError: as a run of it would.
@@ -82,37 +101,33 @@ def make_plan(experiment: Experiment) -> Plan:
     full = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
     experiment.method.prepare(model)
     structure = find_structure(model)
-    scope = experiment.method.scope(structure)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+    return Outline(model.config, structure, experiment.method.scope(structure), full, shapes)
+
+
+def make_plan(experiment: Experiment) -> Plan:
+    """Plan an experiment.
+
+    Raises:
+        ModelError, MethodError, CorpusError: as a run of it would.
+    """
+    model = outline(experiment)
+    structure, scope, shapes = model.structure, model.scope, model.shapes
     exchanged = {name: shapes[name] for name in scope.exchanged}
     channel = Float32Channel()
     clients = 1 if experiment.method.pooled else experiment.partition.clients
-    trained = sum(prod(shapes[name]) for name in scope.trained)
-    tokens = experiment.train.batch_size * experiment.model.max_length
-    first = next(
-        (index for index, block in enumerate(structure.blocks) if not set(scope.trained).isdisjoint(block)),
-        len(structure.blocks),
-    )
     return Plan(
         method=experiment.method.label(structure),
         model=experiment.model.name,
         layers=len(structure.blocks),
-        parameters=sum(map(prod, full.values())),
-        trained=trained,
+        parameters=sum(map(prod, model.full.values())),
+        trained=sum(prod(shapes[name]) for name in scope.trained),
         exchanged=sum(map(prod, exchanged.values())),
         tensors=len(exchanged),
-        full_bytes=channel.size(full.items()),
+        full_bytes=channel.size(model.full.items()),
         transfer_bytes=channel.size(exchanged.items()),
         setup_bytes=channel.size(shapes.items()),
-        memory_bytes=_memory(
-            sum(map(prod, shapes.values())),
-            trained,
-            experiment.train.optimizer,
-            tokens,
-            len(structure.blocks) - first,
-            model.config.hidden_size,
-            getattr(model.config, "intermediate_size", 4 * model.config.hidden_size),
-        ),
+        memory_bytes=_memory(model, experiment.train, experiment.model.max_length),
         clients=clients,
         cohort=cohort_size(experiment.cohort, clients),
         rounds=experiment.rounds,
@@ -128,16 +143,21 @@ def size(count: float) -> str:
     return f"{count:.4g} {units[0]}"
 
 
-def _memory(
-    parameters: int, trained: int, optimizer: str, tokens: int, blocks: int, hidden: int, intermediate: int
-) -> int:
+def _memory(model: Outline, train: TrainSettings, length: int) -> int:
     """Estimated peak of a worker in bytes, beyond the Python process itself (about 500 MB).
 
-    float32 weights; for each trained parameter its global value, gradient, optimizer moments (two for AdamW), update
-    and encoded update, and the int64 sum; activations kept for the backward pass of the blocks from the first trained
-    one up: about 16 hidden + 4 intermediate floats a token and block.
+    float32 weights; for each trained parameter its value at the round's start, gradient, optimizer moments (two for
+    AdamW) and change; for each exchanged one also the encoded update and the int64 sum; and the activations kept for
+    the backward pass of the blocks from the first trained one up, about 16 hidden + 4 intermediate floats a token and
+    block, for a batch of the longest examples.
     """
-    moments = 8 if optimizer == "adamw" else 0
-    per_trained = 4 + 4 + moments + 4 + 4 + 8
-    activations = 4 * tokens * blocks * (16 * hidden + 4 * intermediate)
-    return 4 * parameters + per_trained * trained + activations
+    sizes = {name: prod(shape) for name, shape in model.shapes.items()}
+    trained = sum(sizes[name] for name in model.scope.trained)
+    exchanged = sum(sizes[name] for name in model.scope.exchanged)
+    moments = 8 if train.optimizer == "adamw" else 4 if train.momentum else 0
+    names = set(model.scope.trained)
+    depth = len(model.structure.blocks)
+    first = next((place for place, block in enumerate(model.structure.blocks) if names & set(block)), depth)
+    width = 16 * model.config.hidden_size + 4 * getattr(model.config, "intermediate_size", 4 * model.config.hidden_size)
+    activations = 4 * train.batch_size * length * (depth - first) * width
+    return 4 * sum(sizes.values()) + (12 + moments) * trained + 16 * exchanged + activations

@@ -56,32 +56,33 @@ class ProgressWatcher:
     def skip(self, folder: Path, experiment: Experiment) -> None:
         """A run had been finished before."""
         self.started += 1
-        self._advance(experiment.rounds)
+        self.rounds -= experiment.rounds
+        if self.bars:
+            self.bars.update(self.bar, total=self.rounds)
         self.console.print(f"{folder}: finished before, kept", highlight=False)
 
     def round(self, experiment: Experiment, round_: Round) -> None:
         """A round is over."""
         if round_.number:
-            self._advance(1)
-        if self.bars or round_.scores is None:
+            self.done += 1
+            if self.bars:
+                self.bars.advance(self.bar)
+        scores = "  ".join(
+            f"{split} {metric} {100 * value:.1f}"
+            for split, metrics in (round_.scores or {}).items()
+            for metric, value in metrics.items()
+            if metric in ("f1", "accuracy", "macro_f1")
+        )
+        if self.bars:
+            if scores:
+                self.bars.update(self.bar, description=f"{self.current}  {scores}")
             return
         elapsed = time.monotonic() - self._begin
         left = elapsed / self.done * (self.rounds - self.done) if self.done else None
-        scores = "  ".join(
-            f"{split} {metric} {100 * round_.scores[split][metric]:.1f}"
-            for split in ("validation", "test")
-            for metric in round_.scores[split]
-            if metric in ("f1", "accuracy", "macro_f1")
-        )
         eta = "" if left is None else f"  ETA {left / 60:.1f} min"
         self.console.print(
-            f"{self.current}: round {round_.number}/{experiment.rounds}  {scores}  "
+            f"{self.current}: round {round_.number}/{experiment.rounds}  {scores}{'  ' if scores else ''}"
             f"{round_.bytes_total / 1e6:.1f} MB sent{eta}",
             highlight=False,
             soft_wrap=True,
         )
-
-    def _advance(self, rounds: int) -> None:
-        self.done += rounds
-        if self.bars:
-            self.bars.advance(self.bar, rounds)

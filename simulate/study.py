@@ -1,17 +1,20 @@
 """Several runs that belong together: methods x seeds, or skip ratios x seeds, one run folder each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import yaml
 
-from simulate.config import ConfigError, Experiment, load
+from simulate.config import ConfigError, Experiment, load, part
 from simulate.engine.executors import Executor, make_executor
 from simulate.engine.records import check_free
 from simulate.engine.server import Round
 from simulate.experiment import prepare, run
+from simulate.plan import outline
+from simulate.registry import suggest
 
 
 class Watcher(Protocol):
@@ -23,66 +26,84 @@ class Watcher(Protocol):
 
 
 def comparison(
-    source: str | Path, methods: Sequence[str], seeds: Iterable[int], overrides: Sequence[str], folder: Path
+    source: str | Path, methods: Sequence[str], seeds: Sequence[int] | None, overrides: Sequence[str], folder: Path
 ) -> dict[Path, Experiment]:
     """The runs of a comparison: every method under every seed, as run folder -> experiment.
 
     A `method.KEY=...` override goes to those methods that have the setting.
 
+    Args:
+        source: a preset or YAML file.
+        methods: names of methods.
+        seeds: of the runs; None takes the preset's.
+        overrides: `key=value` strings.
+        folder: where the run folders go.
+
     Raises:
         ConfigError: if a setting is wrong, or no method has an overridden setting.
     """
+    _refuse(overrides, {"seed": "--seeds", "method": "--methods", "method.name": "--methods"})
+    fields = {method: set(part("method", method).model_fields) for method in methods}
+    for override in overrides:
+        if (key := _method_key(override)) and not any(key in known for known in fields.values()):
+            every = sorted({f"method.{name}" for known in fields.values() for name in known})
+            raise ConfigError(f"unknown key method.{key} for {', '.join(methods)}{suggest(f'method.{key}', every)}")
     runs = {}
-    refused: dict[str, set[str]] = {}
     for method in methods:
-        fitting = []
-        for override in overrides:
-            try:
-                load(source, [override], method)
-            except ConfigError as error:
-                if not override.startswith("method."):
-                    raise
-                refused.setdefault(override, set()).add(str(error))
-            else:
-                fitting.append(override)
-        for seed in seeds:
+        fitting = [override for override in overrides if (_method_key(override) or "") in fields[method] | {""}]
+        for seed in seeds or [load(source, fitting, method).seed]:
             runs[folder / f"{method}-seed{seed}"] = load(source, [*fitting, f"seed={seed}"], method)
-    for override, errors in refused.items():
-        if len(errors) == len(methods):
-            raise ConfigError(f"{override}: no method takes it ({'; '.join(sorted(errors))})")
     return runs
 
 
 def ablation(
-    source: str | Path, skip_ratios: Sequence[float], seeds: Iterable[int], overrides: Sequence[str], folder: Path
+    source: str | Path,
+    skip_ratios: Sequence[float],
+    seeds: Sequence[int] | None,
+    overrides: Sequence[str],
+    folder: Path,
 ) -> dict[Path, Experiment]:
-    """The runs of an ablation of layer skipping: every skip ratio under every seed."""
+    """The runs of an ablation of layer skipping: every skip ratio under every seed.
+
+    Ratios that give the same number of trained layers are one run; its records hold the ratio of that number.
+
+    Raises:
+        ConfigError: if a setting is wrong.
+    """
+    _refuse(overrides, {"seed": "--seeds", "method": "", "method.layers": "--skip-ratios"})
+    base = load(source, overrides, "layer_skipping")
+    depth = len(outline(base).structure.blocks)
+    settings = [load(source, [*overrides, f"method.skip_ratio={ratio}"], "layer_skipping") for ratio in skip_ratios]
+    layers = dict.fromkeys(setting.method.trained_layers(depth) for setting in settings)
     return {
-        folder / f"skip{ratio:g}-seed{seed}": load(
-            source, [*overrides, f"method.skip_ratio={ratio}", f"seed={seed}"], "layer_skipping"
+        folder / f"layers{count}-seed{seed}": load(
+            source, [*overrides, f"method.layers={count}", f"seed={seed}"], "layer_skipping"
         )
-        for ratio in skip_ratios
-        for seed in seeds
+        for count in layers
+        for seed in seeds or [base.seed]
     }
 
 
 def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
     """Run what has not been run yet, on one set of workers.
 
-    A folder that holds a finished run of the same experiment is kept, so that the same command again continues a study
-    that was interrupted between runs.
+    A folder that holds a finished run of the same experiment is kept, one that was interrupted in it is started again:
+    the same command again continues a study.
 
     Raises:
         RunFolderError: if a folder holds anything else; before any training.
+        ConfigError, CorpusError, PartitionError, ModelError, MethodError: if an experiment cannot be run; mistakes in
+            methods and models of all experiments before any training.
     """
-    finished = {folder for folder, experiment in runs.items() if _finished(folder, experiment)}
-    for folder in runs:
-        if folder not in finished:
+    states = {folder: _state(folder, experiment) for folder, experiment in runs.items()}
+    for folder, experiment in runs.items():
+        if states[folder] == "new":
             check_free(folder)
+        outline(experiment)
     executor: Executor | None = None
     try:
         for folder, experiment in runs.items():
-            if folder in finished:
+            if states[folder] == "finished":
                 watcher.skip(folder, experiment)
                 continue
             prepared = prepare(experiment)
@@ -90,6 +111,8 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
                 if executor is not None:
                     executor.close()
                 executor = make_executor(experiment.engine)
+            if states[folder] == "interrupted":
+                shutil.rmtree(folder)
             watcher.begin(folder, experiment)
             run(prepared, folder, executor, partial(watcher.round, experiment))
     finally:
@@ -97,10 +120,22 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
             executor.close()
 
 
-def _finished(folder: Path, experiment: Experiment) -> bool:
+def _state(folder: Path, experiment: Experiment) -> Literal["new", "interrupted", "finished"]:
+    """What a folder holds of this very experiment; "new" also where it holds something else."""
     config = folder / "config.yaml"
-    return (
-        (folder / "summary.json").is_file()
-        and config.is_file()
-        and (yaml.safe_load(config.read_text()) == experiment.resolved())
-    )
+    if not config.is_file() or yaml.safe_load(config.read_text()) != experiment.resolved():
+        return "new"
+    return "finished" if (folder / "summary.json").is_file() else "interrupted"
+
+
+def _method_key(override: str) -> str | None:
+    """KEY of `method.KEY=value`."""
+    key = override.partition("=")[0]
+    return key.removeprefix("method.") if key.startswith("method.") else None
+
+
+def _refuse(overrides: Sequence[str], options: Mapping[str, str]) -> None:
+    for override in overrides:
+        if (key := override.partition("=")[0]) in options:
+            instead = f"; give {options[key]} instead" if options[key] else ""
+            raise ConfigError(f"override {override!r}: {key} is what this study varies or fixes{instead}")

@@ -1,7 +1,7 @@
 """The two tasks: how examples become batches, outputs predictions, and predictions scores."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -31,8 +31,12 @@ class ClientTask(Protocol):
         """The batch of some examples, padded on the right: int64 tensors of (examples, longest)."""
         ...
 
-    def predict(self, output: Any, batch: Batch, split: Encoded, rows: np.ndarray) -> Prediction:
-        """Read a model's output (logits of the batch) for some examples."""
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean cross-entropy over the labels of a batch; 0 where it has none."""
+        ...
+
+    def predict(self, logits: torch.Tensor, labels: torch.Tensor, split: Encoded, rows: np.ndarray) -> Prediction:
+        """Read a model's logits for a batch of some examples."""
         ...
 
     def score(self, split: Encoded, rows: Sequence[int], predictions: Sequence[np.ndarray]) -> dict[str, float]:
@@ -47,6 +51,12 @@ def _padded(split: Encoded, rows: np.ndarray, pad: int) -> Batch:
         ids[place, : lengths[place]] = split.ids[split.offsets[row] : split.offsets[row + 1]]
     mask = np.arange(ids.shape[1]) < lengths[:, None]
     return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Summed over all labels, in float32, nats."""
+    flat = logits.float().flatten(0, -2)
+    return functional.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
 class Ner:
@@ -66,10 +76,11 @@ class Ner:
             labels[place, : len(own)] = own
         return {**batch, "labels": torch.from_numpy(labels)}
 
-    def predict(self, output: Any, batch: Batch, split: Encoded, rows: np.ndarray) -> Prediction:
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return _cross_entropy(logits, labels) / (labels != IGNORED).sum().clamp(min=1)
+
+    def predict(self, logits: torch.Tensor, labels: torch.Tensor, split: Encoded, rows: np.ndarray) -> Prediction:
         """Tags of all words of each example; a word that was cut off counts as "O"."""
-        logits, labels = output.logits.float(), batch["labels"]
-        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         best, labelled = logits.argmax(-1).cpu().numpy(), (labels != IGNORED).cpu().numpy()
         words = np.diff(split.word_offsets)[rows]
         predictions = []
@@ -78,7 +89,7 @@ class Ner:
             kept = best[place][labelled[place]]
             tags[: len(kept)] = kept
             predictions.append(tags)
-        return predictions, float(loss), int(labelled.sum())
+        return predictions, float(_cross_entropy(logits, labels)), int(labelled.sum())
 
     def score(self, split: Encoded, rows: Sequence[int], predictions: Sequence[np.ndarray]) -> dict[str, float]:
         tags = np.array(self.model_labels, dtype=object)
@@ -108,10 +119,11 @@ class Classification:
     def collate(self, split: Encoded, rows: np.ndarray, pad: int) -> Batch:
         return {**_padded(split, rows, pad), "labels": torch.from_numpy(split.labels[rows])}
 
-    def predict(self, output: Any, batch: Batch, split: Encoded, rows: np.ndarray) -> Prediction:
-        logits, labels = output.logits.float(), batch["labels"]
-        loss = functional.cross_entropy(logits, labels, reduction="sum")
-        return list(logits.argmax(-1, keepdim=True).cpu().numpy()), float(loss), len(labels)
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return _cross_entropy(logits, labels) / len(labels)
+
+    def predict(self, logits: torch.Tensor, labels: torch.Tensor, split: Encoded, rows: np.ndarray) -> Prediction:
+        return list(logits.argmax(-1, keepdim=True).cpu().numpy()), float(_cross_entropy(logits, labels)), len(labels)
 
     def score(self, split: Encoded, rows: Sequence[int], predictions: Sequence[np.ndarray]) -> dict[str, float]:
         gold, predicted = split.gold[list(rows)], np.concatenate(list(predictions))

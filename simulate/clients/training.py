@@ -13,6 +13,7 @@ from simulate.models.structure import Structure
 from simulate.settings import Settings
 
 Batch = dict[str, torch.Tensor]
+LossOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 LocalTerm = Callable[[Mapping[str, nn.Parameter], Mapping[str, torch.Tensor]], None]
 
 
@@ -48,6 +49,10 @@ class TrainSettings(Settings):
     precision: Literal["float32", "bf16"] = "float32"
 
 
+class DivergenceError(ArithmeticError):
+    """Local training that left the finite numbers; the message names client and round."""
+
+
 @dataclass(frozen=True)
 class LocalResult:
     """What local training reports: steps taken, and the mean over steps of the batch loss (without local terms)."""
@@ -76,25 +81,29 @@ def train_client(
     settings: TrainSettings,
     lr: float,
     local_term: LocalTerm,
+    loss_of: LossOf,
     autocast: torch.autocast,
 ) -> LocalResult:
     """Train in place from the values the model holds.
 
     Args:
-        model: a transformers model that returns a loss.
+        model: gives an output with logits for a batch without its labels.
         trained: the parameters that the optimizer moves.
         start: their values at the beginning, for the local term.
         batches: the client's batches in order.
         settings: optimizer settings.
         lr: this round's learning rate.
         local_term: adds the method's own gradient.
+        loss_of: the mean loss of logits against the batch's labels.
         autocast: the precision of the forward pass.
     """
     optimizer = _optimizer(settings, list(trained.values()), lr)
     losses = []
     for batch in batches:
+        labels = batch.pop("labels")
         with autocast:
-            loss = model(**batch).loss
+            logits = model(**batch).logits
+        loss = loss_of(logits, labels)
         loss.backward()
         local_term(trained, start)
         if settings.clip_norm is not None:

@@ -1,6 +1,9 @@
 """Where workers live: in this process (serial) or in Ray actors. One interface, the same results."""
 
+import gc
+import math
 import os
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -114,6 +117,7 @@ class SerialExecutor(Executor):
 
     def start(self, job: Job) -> None:
         self._states: dict[int, State] = {}
+        self._worker: Worker | None = None  # the old model goes before the new one comes
         self._worker = Worker(job)
 
     def first(self, method: str) -> Any:
@@ -138,6 +142,8 @@ class ResidentWorker:
     """What runs in a Ray actor: outlives runs, so that the next run does not pay for imports again."""
 
     def start(self, job: Job) -> None:
+        self.worker: Worker | None = None  # the old model goes before the new one comes
+        gc.collect()
         self.worker = Worker(job)
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -161,27 +167,42 @@ class RayExecutor(Executor):
         share: dict[str, float] = {"num_cpus": settings.threads}
         if self.device == "cuda":
             needs = {"GPU": min(float(self.workers), float(torch.cuda.device_count()))}
-            share = {"num_cpus": 0, "num_gpus": needs["GPU"] / self.workers}
+            share = {"num_cpus": 0, "num_gpus": 1 / math.ceil(self.workers / torch.cuda.device_count())}
         self._own = not ray.is_initialized()
         if self._own:
             cpus = {} if settings.address else {"num_cpus": max(os.cpu_count() or 1, int(needs.get("CPU", 1)))}
             quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-            ray.init(address=settings.address or "local", **cpus, **quiet)
-        for resource, needed in needs.items():
-            free = ray.available_resources().get(resource, 0.0)
-            if free < needed:
-                wanted = f"engine.workers = {self.workers} needs {needed:g} {resource}"
-                raise EngineError(f"{wanted}, but the Ray cluster has {free:g} free")
-        threads = {"env_vars": {"OMP_NUM_THREADS": str(settings.threads)}}
-        actor = ray.remote(ResidentWorker).options(runtime_env=threads, **share)
+            try:
+                ray.init(address=settings.address or "local", **cpus, **quiet)
+            except ConnectionError as error:
+                raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
+        try:
+            self._wait_for(needs)
+        except EngineError:
+            if self._own:
+                ray.shutdown()
+            raise
+        actor = ray.remote(ResidentWorker).options(**share)
         self._actors = [actor.remote() for _ in range(self.workers)]
+
+    def _wait_for(self, needs: dict[str, float]) -> None:
+        """Wait for resources that actors which were let go are still giving back."""
+        deadline = time.monotonic() + 10
+        for resource, needed in needs.items():
+            while (free := self._ray.available_resources().get(resource, 0.0)) < needed:
+                if time.monotonic() > deadline:
+                    wanted = f"engine.workers = {self.workers} needs {needed:g} {resource}"
+                    raise EngineError(f"{wanted}, but the Ray cluster has {free:g} free")
+                time.sleep(0.2)
 
     def _wanted(self) -> int:
         if self.settings.workers != "auto":
             return self.settings.workers
         if self.device == "cuda":
             return torch.cuda.device_count()
-        return max(1, len(os.sched_getaffinity(0)) // self.settings.threads)
+        affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+        cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+        return max(1, cpus // self.settings.threads)
 
     def start(self, job: Job) -> None:
         self._states: dict[int, Any] = {}
@@ -225,6 +246,10 @@ class RayExecutor(Executor):
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
+        except self._ray.exceptions.RayActorError as error:
+            raise EngineError(
+                "a worker process died, perhaps for want of memory; try a smaller engine.workers"
+            ) from error
 
     def close(self) -> None:
         for actor in self._actors:

@@ -1,6 +1,7 @@
 """Peak resident memory of this process since a moment."""
 
 import resource
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,4 +21,5 @@ def peak_mb() -> float:
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024 / 1e6
     except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -78,10 +78,10 @@ class Server:
             traffic = self._deliver(clients)
             total, reports = self._train(number, clients)
             clock.lap("train")
-            update = total.average() if total else {}
-            self.state |= self.job.method.server_step(self.state, update)
-            self.ledger.publish(update)
-            self.executor.all("receive", self.channel.encode({name: self.state[name] for name in update}))
+            new = self.job.method.server_step(self.state, total.average() if total else {})
+            self.state |= new
+            self.ledger.publish(new)
+            self.executor.all("receive", self.channel.encode(new))
             clock.lap("aggregate")
             scores = self._evaluate() if number % self.every == 0 or number == self.job.rounds else None
             clock.lap("evaluate")

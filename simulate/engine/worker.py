@@ -1,5 +1,6 @@
 """A worker: one resident model that trains and evaluates whichever virtual clients it is handed."""
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from partitions.corpus import Task as CorpusTask
 from simulate import seeds
 from simulate.clients.batches import client_batches
 from simulate.clients.tasks import TASKS
-from simulate.clients.training import TrainSettings, learning_rate, train_client, train_mode
+from simulate.clients.training import DivergenceError, TrainSettings, learning_rate, train_client, train_mode
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
@@ -110,6 +111,7 @@ class Worker:
             parameter.requires_grad_(True)
         self.start: State = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
         self.autocast = torch.autocast(job.device, torch.bfloat16, enabled=job.train.precision == "bf16")
+        self.clean = True  # the model holds `start`
         self.sum: ExactSum | None = None
 
     def facts(self) -> ModelFacts:
@@ -131,12 +133,13 @@ class Worker:
 
     def initial(self) -> State:
         """The initial values of the exchanged tensors, on the CPU."""
-        return {name: self.start[name].cpu() for name in self.scope.exchanged}
+        return {name: self.start[name].cpu().clone() for name in self.scope.exchanged}
 
     def receive(self, payload: bytes) -> None:
         """Take the round's global values."""
         for name, tensor in self.channel.decode(payload).items():
             self.start[name].copy_(tensor)
+        self.clean = False
 
     def train(
         self, round_: int, client: int, total_weight: int, state: State | None
@@ -156,6 +159,7 @@ class Worker:
         job = self.job
         shard = job.shards[client]
         start = self._load(state)
+        self.clean = False
         train_mode(self.model, self.structure, self.scope.trained)
         rng = seeds.generator(job.seed, "batches", round_, client)
         batches = client_batches(job.train, shard, job.splits["train"].lengths, rng)
@@ -168,14 +172,21 @@ class Worker:
                 job.train,
                 learning_rate(job.train, round_, job.rounds),
                 job.method.local_term,
+                self.task.loss,
                 self.autocast,
             )
-        update = {name: (self.trained[name].detach() - self.start[name]).cpu() for name in self.scope.exchanged}
+        change = {name: self.trained[name].detach() - start[name] for name in self.trained}
+        norm = float(torch.stack([tensor.double().square().sum() for tensor in change.values()]).sum().sqrt())
+        if not math.isfinite(result.loss + norm):
+            raise DivergenceError(
+                f"client {client} diverged in round {round_}: loss {result.loss:g}, update norm {norm:g}; "
+                f"a smaller train.lr than {job.train.lr:g} may help"
+            )
+        update = {name: change[name].cpu() for name in self.scope.exchanged}
         payload = self.channel.encode(update)
         if self.sum is None:
             self.sum = ExactSum(total_weight)
         self.sum.add(self.channel.decode(payload), len(shard))
-        norm = float(torch.stack([t.double().square().sum() for t in update.values()]).sum().sqrt()) if update else 0.0
         personal = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal} or None
         seconds = time.perf_counter() - begin
         return ClientReport(client, len(shard), result.steps, result.loss, len(payload), norm, seconds), personal
@@ -197,18 +208,22 @@ class Worker:
         results = []
         for rows in batches:
             batch = self._batch(split, rows)
+            labels = batch.pop("labels")
             with self.autocast:
-                output = self.model(**batch)
-            results.append(self.task.predict(output, batch, self.job.splits[split], rows))
+                logits = self.model(**batch).logits
+            results.append(self.task.predict(logits, labels, self.job.splits[split], rows))
         return results, None
 
     @torch.no_grad()
     def _load(self, state: State | None) -> State:
         """Put the global values, and the client's personal (or else the initial) ones, into the model; give them."""
+        if state is None and self.clean:
+            return self.start
         own = {name: tensor.to(self.job.device) for name, tensor in (state or {}).items()}
         values = {**self.start, **own}
         for name, parameter in self.trained.items():
             parameter.copy_(values[name])
+        self.clean = state is None
         return values
 
     def _batch(self, split: str, rows: np.ndarray) -> dict[str, torch.Tensor]:

@@ -170,6 +170,7 @@ def _from_checkpoint(settings: ModelSettings, task: Task, config: PreTrainedConf
     fresh = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     if lost := sorted(fresh.difference(structure.final, structure.head)):
         raise ModelError(f"model {settings.name!r}: weights in {folder} do not fit its config.json: no {lost[0]}")
+    model.fresh_parameters = frozenset(fresh)
     return model
 
 

@@ -19,7 +19,7 @@ class Structure:
         blocks: names of each repeated block's parameters, from the input to the output.
         embedding: of the base model, what works before the blocks: token and position embeddings, their norm.
         final: of the base model, what works after the blocks: final norm, pooler.
-        head: everything outside the base model.
+        head: everything outside the base model, and what a checkpoint did not bring (a pooler, for example).
         block_path: path of the ``nn.ModuleList`` of the blocks.
     """
 
@@ -57,7 +57,7 @@ def find_structure(model: nn.Module) -> Structure:
         owner = model.get_submodule(name.rpartition(".")[0])
         if name.startswith(f"{block_path}."):
             of_block[int(name[len(block_path) + 1 :].split(".")[0])].append(name)
-        elif not name.startswith(base_prefix):
+        elif not name.startswith(base_prefix) or name in getattr(model, "fresh_parameters", ()):
             head.append(name)
         elif isinstance(owner, nn.Embedding) or owner in before:
             embedding.append(name)

@@ -122,8 +122,21 @@ def test_list_shows_what_there_is(tmp_path):
         (["run", "demo", "method.layers=17"], "error: method.layers = 17, but the model has 16 layers"),
         (["run", "demo", "partition.clients=9999"], "error: 9999 clients"),
         (["run", "llama-3.2-1b-i2b2"], "sign the data use agreement"),
+        (["run", "demo", "method="], "error: overrides: method is empty; expected a name"),
+        (["run", "demo", "corpus.path=data/[/x]"], "error: data/[/x]: no such folder"),
         (["compare", "demo", "--seeds", "a"], "error: --seeds 'a': expected numbers separated by commas"),
-        (["compare", "demo", "--methods", "lora,fedavg", "method.mu=1"], "error: method.mu=1: no method takes it"),
+        (
+            ["compare", "demo", "--methods", "local_only,fedavg", "method.mu=1"],
+            "error: unknown key method.mu for local_only",
+        ),
+        (["compare", "demo", "method.layer=3"], "did you mean 'method.layers'?"),
+        (["compare", "demo", "--methods", "fedprox,lora", "method.layers=abc"], "error: method.layers = 'abc'"),
+        (
+            ["compare", "demo", "seed=3"],
+            "error: override 'seed=3': seed is what this study varies or fixes; give --seeds",
+        ),
+        (["ablate", "demo", "method=lora"], "error: override 'method=lora'"),
+        (["compare", "demo", "--methods", "fedavg,layer_skipping", "method.layers=17"], "error: method.layers = 17"),
         (["table", "nowhere"], "error: "),
         (
             ["plan", "demo", "method=lora", "method.target_modules=[nothing]"],

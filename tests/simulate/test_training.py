@@ -25,15 +25,19 @@ class Quadratic(nn.Module):
         super().__init__()
         self.w = nn.Parameter(torch.tensor(start))
 
-    def forward(self, target: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(loss=0.5 * (self.w - target).square().sum())
+    def forward(self) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.w)
+
+
+def half_square(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (logits - labels).square().sum()
 
 
 def steps(model: Quadratic, settings: TrainSettings, targets: list[list[float]], term=lambda trained, start: None):
     trained = dict(model.named_parameters())
     start = {name: parameter.detach().clone() for name, parameter in trained.items()}
-    batches = [{"target": torch.tensor(target)} for target in targets]
-    return train_client(model, trained, start, batches, settings, settings.lr, term, NO_AUTOCAST)
+    batches = [{"labels": torch.tensor(target)} for target in targets]
+    return train_client(model, trained, start, batches, settings, settings.lr, term, half_square, NO_AUTOCAST)
 
 
 def sgd(**settings) -> TrainSettings:
