@@ -20,8 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-PLAIN = {"markup": False, "highlight": False, "soft_wrap": True}
-console = Console(**PLAIN)
+console = Console(markup=False, highlight=False, soft_wrap=True)
 
 Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help="A preset (see `skipfl list`) or a YAML file.")]
 Overrides = Annotated[
@@ -258,5 +257,5 @@ def main() -> None:
 
         if "--debug" in sys.argv or not isinstance(error, USER_ERRORS):
             raise
-        Console(stderr=True, **PLAIN).print(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

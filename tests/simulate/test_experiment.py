@@ -61,11 +61,18 @@ def actors():
     ray.shutdown()
 
 
-@pytest.mark.parametrize("method", ["layer_skipping", "lora", "fedprox"])
-@pytest.mark.parametrize("family", ["tiny_decoder", "tiny_encoder"])
-def test_serial_one_actor_and_two_actors_give_the_same_bits(method, family, ner_corpus, tmp_path, request, actors):
-    model = request.getfixturevalue(family)
-    what = experiment(model, ner_corpus, method)
+@pytest.mark.parametrize(
+    ("method", "family", "task", "changes"),
+    [
+        ("layer_skipping", "tiny_decoder", "ner_corpus", {}),
+        ("layer_skipping", "tiny_encoder", "text_corpus", {"cohort": {"count": 2}, "rounds": 3}),
+        ("lora", "tiny_encoder", "ner_corpus", {}),
+        ("fedprox", "tiny_decoder", "text_corpus", {"evaluate": {"every": 2}}),
+        ("local_only", "tiny_encoder", "ner_corpus", {"cohort": {"fraction": 0.5}}),
+    ],
+)
+def test_serial_one_actor_and_two_actors_give_the_same_bits(method, family, task, changes, tmp_path, request, actors):
+    what = experiment(request.getfixturevalue(family), request.getfixturevalue(task), method, **changes)
     run(what, tmp_path / "serial")
     run(what, tmp_path / "one", actors[0])
     run(what, tmp_path / "two", actors[1])
