@@ -29,7 +29,7 @@ __all__ = [
 X_LABELS = {
     "bytes_total": "bytes sent (up + down, all clients)",
     "round": "communication round",
-    "seconds_total": "wall-clock time (s)",
+    "seconds_total": "wall-clock time of training (s)",
 }
 
 
@@ -55,7 +55,7 @@ def quality_against_rounds(runs: Runs) -> tuple[Figure, Axes, pd.DataFrame]:
 
 
 def quality_against_seconds(runs: Runs) -> tuple[Figure, Axes, pd.DataFrame]:
-    """The test metric against the wall-clock time of the simulation; as `quality_against_bytes` otherwise."""
+    """The test metric against the wall-clock time of training and aggregation; as `quality_against_bytes` otherwise."""
     return _single(runs, "seconds_total")
 
 

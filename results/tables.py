@@ -74,7 +74,7 @@ def footnotes(rows: pd.DataFrame) -> list[str]:
         notes.append(
             "Sent: bytes up + down, all clients and rounds (1 MB = 1e6 bytes), without the one-off set-up transfer."
         )
-    notes += denominators(rows)
+    notes += [*denominators(rows), "Time: local training and aggregation, without evaluation."]
     if (rows["bytes_total"] == 0).any():
         notes.append(f"{NOTHING} under Sent: the method sends nothing, so there is no saving to state.")
     return notes

@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-console = Console(markup=False, highlight=False, soft_wrap=True)
+console = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help="A preset (see `skipfl list`) or a YAML file.")]
 Overrides = Annotated[

@@ -158,7 +158,7 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Serve
         "skip_ratio": None if layers is None else 1 - layers / depth,
         "rounds": experiment.rounds,
         "final": scored[-1],
-        "best": max(scored, key=lambda score: score["validation"][metric]),
+        "best": max(scored[1:], key=lambda score: score["validation"][metric]),
         "bytes": {
             "up": server.totals["bytes_up"],
             "down": server.totals["bytes_down"],

@@ -28,7 +28,9 @@ def export(folder: Path, experiment: Experiment, task: str, facts: ModelFacts, s
     lines = [
         f"from transformers import AutoConfig, {_AUTO[task]}",
         *experiment.method.imports,
+        "from simulate.models.sources import checkpoint_folder",
         "",
+        f"BASE = checkpoint_folder({experiment.model.name!r})  # or wherever you keep it",
         'config = AutoConfig.from_pretrained(".")',
         f"model = {_AUTO[task]}.from_pretrained(BASE, config=config)",
         *experiment.method.loading,
@@ -40,5 +42,5 @@ def export(folder: Path, experiment: Experiment, task: str, facts: ModelFacts, s
         folder / "README.md",
         f"# {experiment.method.label(facts.structure)}, {experiment.name}, seed {experiment.seed}\n\n"
         f"The tensors that were trained and exchanged, after the last round. They go on top of the pre-trained model\n"
-        f"`{experiment.model.name}` (`BASE` below: its hub id or folder). In this folder:\n\n```python\n{code}\n```\n",
+        f"`{experiment.model.name}`. In this folder:\n\n```python\n{code}\n```\n",
     )

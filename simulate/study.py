@@ -71,16 +71,15 @@ def ablation(
         ConfigError: if a setting is wrong.
     """
     _refuse(overrides, {"seed": "--seeds", "method": "", "method.layers": "--skip-ratios"})
-    base = load(source, overrides, "layer_skipping")
-    depth = len(outline(base).structure.blocks)
     settings = [load(source, [*overrides, f"method.skip_ratio={ratio}"], "layer_skipping") for ratio in skip_ratios]
+    depth = len(outline(settings[0]).structure.blocks)
     layers = dict.fromkeys(setting.method.trained_layers(depth) for setting in settings)
     return {
         folder / f"layers{count}-seed{seed}": load(
             source, [*overrides, f"method.layers={count}", f"seed={seed}"], "layer_skipping"
         )
         for count in layers
-        for seed in seeds or [base.seed]
+        for seed in seeds or [settings[0].seed]
     }
 
 

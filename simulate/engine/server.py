@@ -146,7 +146,7 @@ class Server:
         sent = {key: sum(row[key] for row in rows) for key in self.totals}
         for key, value in sent.items():
             self.totals[key] += value
-        self.seconds_total += sum(seconds.values())
+        self.seconds_total += seconds.get("train", 0.0) + seconds.get("aggregate", 0.0)
         examples = sum(report.examples for report in reports)
         loss = sum(report.loss * report.examples for report in reports) / examples if reports else None
         record = {

@@ -68,7 +68,7 @@ def test_rounds_without_evaluation_are_left_out(make_run: MakeRun):
     [
         (curves.quality_against_bytes, "bytes_total", "bytes sent (up + down, all clients)"),
         (curves.quality_against_rounds, "round", "communication round"),
-        (curves.quality_against_seconds, "seconds_total", "wall-clock time (s)"),
+        (curves.quality_against_seconds, "seconds_total", "wall-clock time of training (s)"),
     ],
 )
 def test_single_panel(runs: Runs, draw: Callable[[Runs], tuple[Figure, Axes, pd.DataFrame]], x: str, label: str):
@@ -132,7 +132,7 @@ def test_overview(runs: Runs):
 def test_runs_that_send_nothing_are_curves_when_alone(make_run: MakeRun):
     runs = load(make_run("c", [0.5, 0.51, 0.52], method="centralized", label="Centralized", saving=None))
     figure, panels, frame = curves.overview(runs)
-    assert [axes.get_xlabel() for axes in panels] == ["communication round", "wall-clock time (s)"]
+    assert [axes.get_xlabel() for axes in panels] == ["communication round", "wall-clock time of training (s)"]
     assert curve_lines(panels[0]) == [([0, 1, 2], [50, 51, 52])]
     assert not frame["reference"].any()
     assert "One seed a method." in figure.texts[0].get_text()

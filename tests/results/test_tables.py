@@ -52,6 +52,7 @@ def test_text_by_hand(make_run: MakeRun, tmp_path: Path):
         "Sent: bytes up + down, all clients and rounds (1 MB = 1e6 bytes), without the one-off set-up transfer.",
         "Saving: bytes against the full model: embeddings, 16 decoder layers, final norm and head, "
         "1000000 bytes a transfer.",
+        "Time: local training and aggregation, without evaluation.",
         "– under Sent: the method sends nothing, so there is no saving to state.",
     ]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from simulate.cli import main
+
 SKIPFL = [str(Path(sys.executable).with_name("skipfl"))]
 
 
@@ -144,10 +146,23 @@ def test_list_shows_what_there_is(tmp_path):
         ),
     ],
 )
-def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path):
-    result = skipfl(*arguments, *(["engine.executor=serial"] if arguments[0] == "run" else []), cwd=tmp_path)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["skipfl", *arguments, *(["engine.executor=serial"] if arguments[0] == "run" else [])]
+    )
+    with pytest.raises(SystemExit) as stop:
+        main()
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_mistake_in_a_real_process_has_no_traceback(tmp_path):
+    result = skipfl("run", "demo", "round=3", cwd=tmp_path)
     assert result.returncode == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert not any((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
+    assert result.stderr == "error: unknown key round; did you mean 'rounds'?\n"
+    debugged = skipfl("run", "demo", "round=3", "--debug", cwd=tmp_path)
+    assert "Traceback" in debugged.stderr

@@ -197,7 +197,7 @@ def test_the_saved_set_loads_into_the_plain_model(method, family, task, tmp_path
     folder = tmp_path / "run" / "model"
     code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(folder)
-    names: dict = {"BASE": str(base)}
+    names: dict = {}
     exec(code, names)  # the snippet, as a reader would paste it
     prepared = prepare(what)
     server = load_model(what.model, prepared.corpus.task, prepared.task.model_labels, what.seed)[0]

