@@ -13,6 +13,7 @@ from torch import nn
 
 from baselines.layer_scope import LayerScope
 from simulate.method import Method
+from simulate.models.structure import Structure
 
 
 class Proximal(Method):
@@ -35,3 +36,6 @@ class FedProx(Proximal, LayerScope):
     title: ClassVar[str] = "FedProx"
 
     mu: Annotated[float, Field(ge=0)] = 0.01
+
+    def label(self, structure: Structure) -> str:
+        return f"{super().label(structure)}, mu {self.mu:g}"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 RUN_COLUMNS = ("run", "name", "task", "metric", "method", "label", "seed", "skip_ratio")
 FREE_SETTINGS = ("name", "seed", "engine")
+SHARED_SETTINGS = ("corpus", "model", "partition", "cohort", "rounds")
 """Settings in which repetitions of one experiment may differ without measuring something else."""
 
 
@@ -43,15 +44,15 @@ class Runs:
     def shared_metric(self) -> str:
         """The metric by which these runs may be compared in one table or figure.
 
-        Runs are comparable when they have one task, metric and corpus, and when runs of one label are repetitions
-        of one experiment: the same settings, each with its own seed.
+        Runs are comparable when they have one task, metric, corpus, model, partition, cohort and number of rounds, and
+        when runs of one label are repetitions of one experiment: the same settings, each with its own seed.
 
         Raises:
             ResultsError: if they are not, naming two runs that differ and in what.
         """
         first = self.summaries.iloc[0]
         shared = [
-            {"task": run["task"], "metric": run["metric"]} | _flatten({"corpus": config.get("corpus")})
+            {"task": run["task"], "metric": run["metric"]} | _flatten({key: config.get(key) for key in SHARED_SETTINGS})
             for (_, run), config in zip(self.summaries.iterrows(), self.configs, strict=True)
         ]
         for run, other in zip(self.summaries["run"], shared, strict=True):

@@ -114,9 +114,11 @@ def ablate(
     ratios = _numbers("--skip-ratios", skip_ratios, float)
     runs = api.ablate(source, folder, ratios, _seeds(seeds), overrides or [], console)
     found = frames.load(runs)
-    console.print(tables.text(tables.ablation(found)))
+    rows = tables.ablation(found)
+    console.print(tables.text(rows))
+    rows.to_csv(folder / "ablation.csv", index=False)
     figure, *_ = curves.ablation_figure(found)
-    _wrote(*curves.save(figure, folder / "ablation"), *runs)
+    _wrote(folder / "ablation.csv", *curves.save(figure, folder / "ablation"), *runs)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The experiment as data: YAML presets, `key=value` overrides, strict schemas, one-line errors."""
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,9 @@ from simulate.settings import Settings
 
 PARTS = {"corpus": CORPORA, "partition": PARTITIONERS, "method": METHODS}
 """The sections whose schema is that of the part they name."""
+
+UNION_BRANCH = re.compile(r"\[|^constrained-")
+"""What pydantic puts into the location of an error to say which alternative of a type was tried."""
 
 ALTERNATIVES = {
     "method": {"layers", "skip_ratio"},
@@ -163,13 +167,9 @@ def check(schema: type[Schema], data: Mapping[str, Any], prefix: str = "") -> Sc
         return schema.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        key = prefix + ".".join(
-            str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained"))
-        )
+        key = prefix + ".".join(place for place in map(str, first["loc"]) if not UNION_BRANCH.search(place))
         if first["type"] == "extra_forbidden":
-            known = {
-                prefix.rsplit(".", 1)[0] + "." * bool(prefix) + name for name in _fields(schema, first["loc"][:-1])
-            }
+            known = {prefix + name for name in _fields(schema, first["loc"][:-1])}
             raise ConfigError(f"unknown key {key}{suggest(key, known)}") from error
         if first["type"] == "missing":
             raise ConfigError(f"{key} is not set: {schema.__name__} needs it") from error
@@ -269,6 +269,8 @@ def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
             known = part(section, str(change["name"])).model_fields if section == "partition" else ()
             before = {key: value for key, value in before.items() if key in known}
         given = ALTERNATIVES.get(section, set()).intersection(change)
+        if len(given) > 1:
+            raise ConfigError(f"{section}: give {' or '.join(sorted(given))}, not both")
         dropped = ALTERNATIVES.get(section, set()) - given if given else set()
         merged[section] = {key: value for key, value in before.items() if key not in dropped} | change
     return merged

@@ -46,6 +46,13 @@ class Prepared:
     task: ClientTask
     splits: dict[str, Encoded]
 
+    def cut(self) -> str | None:
+        """What of the corpus is cut off at the model's maximum length; None where nothing is."""
+        counts = [f"{split.truncated} of {len(split)} {name}" for name, split in self.splits.items() if split.truncated]
+        if not counts:
+            return None
+        return f"cut at model.max_length = {self.experiment.model.max_length}: {', '.join(counts)} examples"
+
 
 def prepare(experiment: Experiment) -> Prepared:
     """Load the corpus, partition its training split, and tokenize it.
@@ -57,6 +64,11 @@ def prepare(experiment: Experiment) -> Prepared:
     labels = partition_labels(corpus.splits["train"], corpus.task)
     partition = experiment.partition.split(labels, seeds.generator(experiment.seed, "partition"))
     return Prepared(experiment, corpus, partition, labels, task, splits)
+
+
+def forget_corpora() -> None:
+    """Read corpora anew from now on: their files may change between studies."""
+    _tokenized.cache_clear()
 
 
 @lru_cache(maxsize=1)

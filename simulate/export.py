@@ -9,6 +9,11 @@ from simulate.exchange.channel import State
 
 _AUTO = {"ner": "AutoModelForTokenClassification", "classification": "AutoModelForSequenceClassification"}
 
+RANDOM_BASE = """
+The run began from random weights (`model.pretrained: false`). Those that were not trained are not in this folder, so
+that the code above gives the model that was trained only if every tensor was.
+"""
+
 
 def export(folder: Path, experiment: Experiment, task: str, facts: ModelFacts, state: State) -> None:
     """Write the tensors, the model's configuration with its labels, and a README that says how to load them.
@@ -42,5 +47,6 @@ def export(folder: Path, experiment: Experiment, task: str, facts: ModelFacts, s
         folder / "README.md",
         f"# {experiment.method.label(facts.structure)}, {experiment.name}, seed {experiment.seed}\n\n"
         f"The tensors that were trained and exchanged, after the last round. They go on top of the pre-trained model\n"
-        f"`{experiment.model.name}`. In this folder:\n\n```python\n{code}\n```\n",
+        f"`{experiment.model.name}`. In this folder:\n\n```python\n{code}\n```\n"
+        + (RANDOM_BASE if not experiment.model.pretrained else ""),
     )

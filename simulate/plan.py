@@ -39,8 +39,8 @@ class Plan:
     transfer_bytes: int
     setup_bytes: int
     memory_bytes: int
-    clients: int | None
-    cohort: int | None
+    clients: int
+    cohort: int
     rounds: int
 
     @property
@@ -50,8 +50,8 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str]]:
         """The plan for reading: (what, how much)."""
-        up = (self.cohort or 0) * self.rounds * self.transfer_bytes
-        down = (self.cohort or 0) * (self.rounds - 1) * self.transfer_bytes
+        up = self.cohort * self.rounds * self.transfer_bytes
+        down = self.cohort * (self.rounds - 1) * self.transfer_bytes
         saving = (
             "– (nothing is exchanged)"
             if self.saving is None
@@ -68,7 +68,7 @@ class Plan:
             ("set-up, once a client", size(self.setup_bytes)),
             ("clients", f"{self.clients}, {self.cohort} of them a round, {self.rounds} rounds"),
             (
-                "whole run, all present",
+                "whole run",
                 f"at most {size(up)} up and {size(down)} down (none in round 1), without set-up",
             ),
             ("memory of a worker", f"about {size(self.memory_bytes)}"),
@@ -147,9 +147,9 @@ def _memory(model: Outline, train: TrainSettings, length: int) -> int:
     """Estimated peak of a worker in bytes, beyond the Python process itself (about 500 MB).
 
     float32 weights; for each trained parameter its value at the round's start, gradient, optimizer moments (two for
-    AdamW) and change; for each exchanged one also the encoded update and the int64 sum; and the activations kept for
-    the backward pass of the blocks from the first trained one up, about 16 hidden + 4 intermediate floats a token and
-    block, for a batch of the longest examples.
+    AdamW) and change; for each exchanged one also the encoded and decoded update and the int64 sum; and the activations
+    kept for the backward pass of the blocks from the first trained one up, about 16 hidden + 4 intermediate floats a
+    token and block, for a batch of the longest examples.
     """
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
     trained = sum(sizes[name] for name in model.scope.trained)

@@ -53,6 +53,10 @@ class ProgressWatcher:
         else:
             self.console.print(f"{self.current}: {experiment.rounds} rounds", highlight=False)
 
+    def note(self, text: str) -> None:
+        """Something to know about the run that starts."""
+        self.console.print(f"{self.current}: {text}")
+
     def skip(self, folder: Path, experiment: Experiment) -> None:
         """A run had been finished before."""
         self.started += 1

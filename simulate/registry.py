@@ -12,6 +12,8 @@ class UnknownNameError(ValueError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the nearest known name, or the list of known names when none is near."""
     known = sorted(known)
+    if not known:
+        return "; there are none"
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 

@@ -1,6 +1,5 @@
 """Several runs that belong together: methods x seeds, or skip ratios x seeds, one run folder each."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,9 +9,9 @@ import yaml
 
 from simulate.config import ConfigError, Experiment, load, part
 from simulate.engine.executors import Executor, make_executor
-from simulate.engine.records import check_free
+from simulate.engine.records import RunFolderError, check_free, clear, held_by
 from simulate.engine.server import Round
-from simulate.experiment import prepare, run
+from simulate.experiment import forget_corpora, prepare, run
 from simulate.plan import outline
 from simulate.registry import suggest
 
@@ -21,6 +20,7 @@ class Watcher(Protocol):
     """Whoever shows the progress of a study."""
 
     def begin(self, folder: Path, experiment: Experiment) -> None: ...
+    def note(self, text: str) -> None: ...
     def round(self, experiment: Experiment, round_: Round) -> None: ...
     def skip(self, folder: Path, experiment: Experiment) -> None: ...
 
@@ -70,7 +70,16 @@ def ablation(
     Raises:
         ConfigError: if a setting is wrong.
     """
-    _refuse(overrides, {"seed": "--seeds", "method": "", "method.layers": "--skip-ratios"})
+    _refuse(
+        overrides,
+        {
+            "seed": "--seeds",
+            "method": "",
+            "method.name": "",
+            "method.layers": "--skip-ratios",
+            "method.skip_ratio": "--skip-ratios",
+        },
+    )
     settings = [load(source, [*overrides, f"method.skip_ratio={ratio}"], "layer_skipping") for ratio in skip_ratios]
     depth = len(outline(settings[0]).structure.blocks)
     layers = dict.fromkeys(setting.method.trained_layers(depth) for setting in settings)
@@ -98,7 +107,8 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
     for folder, experiment in runs.items():
         if states[folder] == "new":
             check_free(folder)
-        outline(experiment)
+        if states[folder] != "finished":
+            outline(experiment)
     executor: Executor | None = None
     try:
         for folder, experiment in runs.items():
@@ -111,10 +121,13 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
                     executor.close()
                 executor = make_executor(experiment.engine)
             if states[folder] == "interrupted":
-                shutil.rmtree(folder)
+                clear(folder)
             watcher.begin(folder, experiment)
+            if cut := prepared.cut():
+                watcher.note(cut)
             run(prepared, folder, executor, partial(watcher.round, experiment))
     finally:
+        forget_corpora()
         if executor is not None:
             executor.close()
 
@@ -122,9 +135,14 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
 def _state(folder: Path, experiment: Experiment) -> Literal["new", "interrupted", "finished"]:
     """What a folder holds of this very experiment; "new" also where it holds something else."""
     config = folder / "config.yaml"
-    if not config.is_file() or yaml.safe_load(config.read_text()) != experiment.resolved():
+    records = config.is_file() and (folder / "environment.json").is_file()
+    if not records or yaml.safe_load(config.read_text()) != experiment.resolved():
         return "new"
-    return "finished" if (folder / "summary.json").is_file() else "interrupted"
+    if (folder / "summary.json").is_file():
+        return "finished"
+    if process := held_by(folder):
+        raise RunFolderError(f"{folder}: process {process} is writing this run; wait for it, or give another folder")
+    return "interrupted"
 
 
 def _method_key(override: str) -> str | None:

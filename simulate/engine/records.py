@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from typing import Any
 import yaml
 
 PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
+
+RECORDS = ("config.yaml", "environment.json", "rounds.csv", "clients.csv", "partition.json", "summary.json")
 
 
 class RunFolderError(ValueError):
@@ -72,6 +75,28 @@ def check_free(path: Path) -> None:
         raise RunFolderError(f"{path}: already exists and is not empty; choose another folder with -o")
 
 
+def held_by(path: Path) -> int | None:
+    """The process that is writing a run folder now, if it is alive on this machine."""
+    environment = json.loads((path / "environment.json").read_text())
+    if environment["status"] != "running" or environment["host"] != platform.node():
+        return None
+    try:
+        os.kill(environment["process"], 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return environment["process"]
+
+
+def clear(path: Path) -> None:
+    """Remove the records of an unfinished run, and nothing else."""
+    for file in (*RECORDS, *(f".{name}.tmp" for name in RECORDS)):
+        (path / file).unlink(missing_ok=True)
+    if (path / "model").is_dir():
+        shutil.rmtree(path / "model")
+
+
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON atomically."""
     write_text(path, json.dumps(data, indent=2) + "\n")
@@ -102,6 +127,8 @@ def environment() -> dict[str, Any]:
         "dirty": bool(status) if (status := _git("status", "--porcelain")) is not None else None,
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
+        "host": platform.node(),
+        "process": os.getpid(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 

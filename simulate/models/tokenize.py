@@ -142,8 +142,11 @@ def _with_bearers(
             ids, spans = next(_subwords(tokenizer, [" ".join(readable) or _STAND_IN]))
             bearers = _bearers(readable, spans, causal)
             if (bearers < 0).any():
-                joined = readable[int(bearers.argmin())]
-                raise ModelError(f"the tokenizer reads {joined!r} in one with the next word; take another model")
+                place = int(bearers.argmin()) + 1
+                raise ModelError(
+                    f"the tokenizer reads word {place} of {len(words)} of an example in one with the next word; "
+                    "take another model"
+                )
         yield ids, bearers
 
 

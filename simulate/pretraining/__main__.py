@@ -16,7 +16,7 @@ from simulate.pretraining import probe as probes
 from simulate.pretraining.growth import untrained
 from simulate.pretraining.perplexity import compare
 from simulate.pretraining.schedule import Schedule
-from simulate.pretraining.settings import SHIPPED, Pretraining, WorkFolder, growing
+from simulate.pretraining.settings import Pretraining, WorkFolder, growing
 from simulate.pretraining.state import State
 from simulate.pretraining.streams import held_out, prepare
 from simulate.pretraining.text import TextError
@@ -51,7 +51,7 @@ def train(
     ] = None,
     notes: Annotated[int, typer.Option(min=1, help="Synthetic notes to train on.")] = 40_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of notes, weights and batches.")] = 7,
-    checkpoint: Checkpoint = SHIPPED,
+    checkpoint: Checkpoint = WORK / "checkpoint",
 ) -> None:
     """Train, or go on with the run of the work folder, and write the checkpoint."""
     settings = Pretraining(seed=seed, notes=notes, text=tuple(text or ()), stages=growing(steps))
@@ -63,7 +63,7 @@ def train(
 
 
 @app.command(epilog="Example: python -m simulate.pretraining evaluate -o build/pretraining")
-def evaluate(output: Work = WORK, checkpoint: Checkpoint = SHIPPED) -> None:
+def evaluate(output: Work = WORK, checkpoint: Checkpoint = WORK / "checkpoint") -> None:
     """Held-out perplexity against an untrained and a unigram model; writes perplexity.json to the work folder."""
     work = WorkFolder(output)
     settings = Pretraining.model_validate_json(work.settings.read_text())
@@ -90,7 +90,7 @@ def probe(
     ner: Annotated[Path, typer.Option(help="Local corpus for entity recognition.")],
     classification: Annotated[Path, typer.Option(help="Local corpus for text classification.")],
     output: Work = WORK,
-    checkpoint: Checkpoint = SHIPPED,
+    checkpoint: Checkpoint = WORK / "checkpoint",
 ) -> None:
     """Logistic regression on frozen features, trained against random weights; writes probe.json to the work folder."""
     figures = probes.probe(checkpoint, ner, classification, progress=typer.echo)
@@ -100,7 +100,7 @@ def probe(
 
 
 @app.command(epilog="Example: python -m simulate.pretraining card -o build/pretraining")
-def card(output: Work = WORK, checkpoint: Checkpoint = SHIPPED) -> None:
+def card(output: Work = WORK, checkpoint: Checkpoint = WORK / "checkpoint") -> None:
     """Write the model card (README.md of the checkpoint) from the figures of the work folder."""
     file = checkpoint / "README.md"
     file.write_text(cards.card(WorkFolder(output)))

@@ -65,7 +65,8 @@ copied on top of themselves and the optimizer starts anew.
 
 Hardware: {processor}, {threads} thread(s); {hours:.2f} hours. The command, from the project's root:
 
-    python -m simulate.pretraining train --steps {planned}{limit} --notes {notes} --seed {seed}{text_options}
+    python -m simulate.pretraining train --checkpoint simulate/models/tiny_llama \\
+        --steps {planned}{limit} --notes {notes} --seed {seed}{text_options}
 
 ## Held-out perplexity
 

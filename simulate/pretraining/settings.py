@@ -5,11 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-import simulate
 from simulate.settings import Settings
-
-SHIPPED = Path(simulate.__file__).parent / "models" / "tiny_llama"
-"""The checkpoint that ships with the project."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

@@ -10,12 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from partitions.corpora.synthetic import notes
+from simulate.models.sources import SHIPPED_FOLDERS
 from simulate.pretraining.card import card
 from simulate.pretraining.growth import model_config, stack, untrained
 from simulate.pretraining.perplexity import model_nats, unigram_nats, windows
 from simulate.pretraining.probe import Probe, hidden_states
 from simulate.pretraining.schedule import Schedule
-from simulate.pretraining.settings import SHIPPED, Pretraining, Stage, WorkFolder
+from simulate.pretraining.settings import Pretraining, Stage, WorkFolder
 from simulate.pretraining.state import State
 from simulate.pretraining.streams import batch, prepare
 from simulate.pretraining.text import TextError, detokenize, plain, read_folder, split_off
@@ -237,10 +238,10 @@ def test_the_card_is_written_from_the_figures(tmp_path: Path) -> None:
     assert "--steps 8000 --hours 1.5 --notes 40000 --seed 7 --text PATH/bc5cdr --text PATH/own" in text
 
 
-@pytest.mark.skipif(not (SHIPPED / "model.safetensors").exists(), reason="the checkpoint is not built")
 def test_the_shipped_checkpoint_predicts_fresh_notes() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
-    model = AutoModelForCausalLM.from_pretrained(SHIPPED)
+    shipped = SHIPPED_FOLDERS["tiny-llama"]
+    tokenizer = AutoTokenizer.from_pretrained(shipped)
+    model = AutoModelForCausalLM.from_pretrained(shipped)
     assert isinstance(model, LlamaForCausalLM)
     assert model.dtype == torch.float32
     assert (model.config.num_hidden_layers, model.config.vocab_size, len(tokenizer)) == (16, 8016, 8016)
