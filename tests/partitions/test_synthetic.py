@@ -1,11 +1,14 @@
 """The embedded corpus: determinism, clean splits, honest noise, ambiguity, and how hard it is for simple baselines."""
 
 import itertools
+import json
 from collections import Counter, defaultdict
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from datasets import Dataset
 from pydantic import ValidationError
 from seqeval.metrics import f1_score
@@ -323,6 +326,23 @@ def test_a_bag_of_words_does_not_solve_classification(ngrams: tuple[int, int], l
     predicted = model.fit(train["text"], train["label"]).predict(test["text"])
     assert low <= np.mean(predicted == np.array(test["label"])) <= high
     assert class_f1_score(test["label"], predicted, average="macro") <= high
+
+
+def reference(study: str, method: str) -> tuple[dict, dict]:
+    """Corpus settings and test metrics of a committed run of a fine-tuned model."""
+    folder = Path(__file__).parents[2] / "results" / "reference" / study / f"{method}-seed0"
+    corpus = yaml.safe_load((folder / "config.yaml").read_text())["corpus"]
+    del corpus["name"]
+    return corpus, json.loads((folder / "summary.json").read_text())["best"]["test"]
+
+
+@pytest.mark.parametrize("method", ["layer_skipping", "fedavg", "lora"])
+def test_a_word_list_stays_clearly_below_fine_tuned_models(method: str) -> None:
+    corpus, scores = reference("demo", method)
+    splits = SyntheticNer(**corpus).load().splits
+    gold = list(splits["test"]["tags"])
+    for tagger in (by_token, by_phrase):
+        assert f1_score(gold, tagger(splits["train"], splits["test"]), mode="strict", scheme=IOB2) < scores["f1"] - 0.15
 
 
 # Classification
