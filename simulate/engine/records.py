@@ -45,7 +45,8 @@ class RunFolder:
         self.path = path
         self._environment = environment()
         write_text(
-            path / "config.yaml", f"# skipfl run {path.name}/config.yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}"
+            path / "config.yaml",
+            f"# skipfl run {path.name}/config.yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}",
         )
         self.status("running")
 
