@@ -598,5 +598,5 @@ def test_a_tokenizer_that_joins_words_is_refused() -> None:
     vocabulary = {"a": 0, "b": 1, " ": 2, "a ": 3, "a b": 4, "?": 5, "? ": 6, "? b": 7}
     merges = [("a", " "), ("a ", "b"), ("?", " "), ("? ", "b")]
     joining = FastTokenizer(tokenizer_object=Tokenizer(models.BPE(vocabulary, merges)))
-    with pytest.raises(ModelError, match="reads '\\?' in one with the next word"):
+    with pytest.raises(ModelError, match="reads word 1 of 2 of an example in one with the next word"):
         _encode_words([["a", "b"]], [["O", "O"]], NUMBERS, joining, max_length=8, causal=False)
