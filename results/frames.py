@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError
 
 RUN_COLUMNS = ("run", "name", "task", "metric", "method", "label", "seed", "skip_ratio")
 FREE_SETTINGS = ("name", "seed", "engine")
-SHARED_SETTINGS = ("corpus", "model", "partition", "cohort", "rounds")
 """Settings in which repetitions of one experiment may differ without measuring something else."""
+SHARED_SETTINGS = ("corpus", "model", "partition", "cohort", "rounds")
+"""Settings that all runs of one table or figure must share."""
 
 
 class ResultsError(ValueError):
