@@ -1,12 +1,12 @@
-"""What every corpus reader gives: labelled examples in three splits, as Arrow tables."""
+"""A corpus: labelled examples in three splits, as Arrow tables."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from datasets import Dataset
 
-Task = Literal["ner", "classification"]
+Task = Literal["ner", "classification", "multilabel"]
 SPLITS = ("train", "validation", "test")
 
 
@@ -20,30 +20,16 @@ class Corpus:
 
     Attributes:
         name: what the corpus is called in records and figures.
-        task: ``"ner"`` (one IOB2 tag a token) or ``"classification"`` (one label a text).
-        labels: entity types (ner) or class names (classification), sorted.
-        splits: ``"train"``, ``"validation"`` and ``"test"``, each a table with the columns
-            ``id, tokens, tags, group`` (ner) or ``id, text, label, group`` (classification); ``tags`` and ``label``
-            are strings, ``group`` names the natural origin (hospital, note type) and may be empty.
+        task: ``"ner"`` (one IOB2 tag a token), ``"classification"`` (one label a text) or ``"multilabel"`` (any number
+            of labels a text, none too).
+        labels: entity types (ner) or class names, sorted. Of two classes the second is the positive one.
+        splits: ``"train"``, ``"validation"`` and ``"test"``, each a table with the columns ``id``; ``tokens, tags``
+            (ner), ``text, label`` (classification) or ``text, labels`` (multilabel); ``group`` and ``document``.
+            ``tags``, ``label`` and ``labels`` are strings. ``group`` names the natural origin (hospital, note type),
+            ``document`` the note, or where it is known the patient, that the example is part of; both may be empty.
     """
 
     name: str
     task: Task
     labels: tuple[str, ...]
     splits: Mapping[str, Dataset]
-
-
-class CorpusReader(Hashable, Protocol):
-    """The settings of one corpus, and how to read it."""
-
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
-        """The task and the sorted labels, read from the settings where they say."""
-        ...
-
-    def load(self) -> Corpus:
-        """Read the corpus.
-
-        Raises:
-            CorpusError: if a file is missing, malformed or empty.
-        """
-        ...

@@ -12,13 +12,23 @@ from datasets import Features, List, Value
 from partitions.corpus import CorpusError, Task
 
 OUTSIDE = "O"
-KEYS: dict[Task, tuple[str, str]] = {"ner": ("tokens", "tags"), "classification": ("text", "label")}
+KEYS: dict[Task, tuple[str, str]] = {
+    "ner": ("tokens", "tags"),
+    "classification": ("text", "label"),
+    "multilabel": ("text", "labels"),
+}
 """The keys that an example must have: what is read, and its annotation."""
+_TYPES = {
+    "tokens": List(Value("string")),
+    "tags": List(Value("string")),
+    "text": Value("string"),
+    "label": Value("string"),
+    "labels": List(Value("string")),
+}
+_NAMES = {"group": Value("string"), "document": Value("string")}
 FEATURES: dict[Task, Features] = {
-    "ner": Features(
-        id=Value("string"), tokens=List(Value("string")), tags=List(Value("string")), group=Value("string")
-    ),
-    "classification": Features(id=Value("string"), text=Value("string"), label=Value("string"), group=Value("string")),
+    task: Features({"id": Value("string"), **{key: _TYPES[key] for key in keys}, **_NAMES})
+    for task, keys in KEYS.items()
 }
 """The columns of a split, in order."""
 LONGEST_QUOTE = 60
@@ -28,52 +38,52 @@ def find_task(row: Mapping[str, Any]) -> Task:
     """The task whose keys an example has.
 
     Raises:
-        CorpusError: if it has all keys of no task, or of both.
+        CorpusError: if it has all keys of no task, or of several.
     """
     complete = [task for task, keys in KEYS.items() if all(key in row for key in keys)]
     if len(complete) == 1:
         return complete[0]
     if complete:
-        raise CorpusError("has the keys of both tasks; set corpus.task to ner or classification")
-    for keys in KEYS.values():
-        present = [key for key in keys if key in row]
-        if present:
-            (missing,) = set(keys) - set(present)
-            raise CorpusError(f"has the key {present[0]!r} but no key {missing!r}")
-    raise CorpusError("has neither the keys 'tokens' and 'tags' (ner) nor 'text' and 'label' (classification)")
+        raise CorpusError(f"has the keys of several tasks; set corpus.task to {' or '.join(complete)}")
+    needed = ", ".join(f"{' and '.join(map(repr, keys))} ({task})" for task, keys in KEYS.items())
+    present = sorted({key for keys in KEYS.values() for key in keys if key in row})
+    found = f"of these it has only {' and '.join(map(repr, present))}" if present else "it has none of these"
+    raise CorpusError(f"an example needs the keys {needed}; {found}")
 
 
-def check_example(row: Mapping[str, Any], task: Task, default_id: str) -> dict[str, Any]:
+def check_example(row: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """An example with the columns of its task; keys beyond those are dropped.
 
     Args:
-        row: ``tokens`` and ``tags`` (ner) or ``text`` and ``label`` (classification); ``id`` and ``group`` may be
-            strings, integers or absent.
+        row: the keys of its task and ``id``; ``group`` and ``document`` may be absent. These three may be strings or
+            integers.
         task: the corpus's task.
-        default_id: the id of an example without one.
 
     Raises:
         CorpusError: at the first mistake.
     """
     _check_keys(row, task)
+    read, annotation = KEYS[task]
     if task == "ner":
-        tokens, tags = row["tokens"], row["tags"]
-        _check_tokens(tokens)
-        _check_tags(tags, len(tokens))
-        content = {"tokens": tokens, "tags": tags}
+        _check_tokens(row[read])
+        _check_tags(row[annotation], len(row[read]))
     else:
-        text, label = row["text"], row["label"]
-        _check_string("text", text)
-        _check_string("label", label)
-        content = {"text": text, "label": label}
-    return {"id": _name(row, "id") or default_id, **content, "group": _name(row, "group")}
+        _check_string(read, row[read])
+        if task == "classification":
+            _check_string(annotation, row[annotation])
+        else:
+            _check_labels(row[annotation])
+    if not (name := _name(row, "id")):
+        raise CorpusError("has no id")
+    content = {key: row[key] for key in (read, annotation)}
+    return {"id": name, **content, "group": _name(row, "group"), "document": _name(row, "document")}
 
 
 def labels_of(example: Mapping[str, Any], task: Task) -> set[str]:
-    """The entity types (ner) or the class (classification) of a checked example."""
+    """The entity types (ner) or the classes of a checked example."""
     if task == "ner":
         return {tag[2:] for tag in example["tags"] if tag != OUTSIDE}
-    return {example["label"]}
+    return {example["label"]} if task == "classification" else set(example["labels"])
 
 
 def quote(value: str) -> str:
@@ -85,9 +95,9 @@ def _check_keys(row: Mapping[str, Any], task: Task) -> None:
     missing = [key for key in KEYS[task] if key not in row]
     if not missing:
         return
-    (other,) = set(KEYS) - {task}
-    if all(key in row for key in KEYS[other]):
-        raise CorpusError(f"is a {other} example in a {task} corpus; all examples of all splits share one task")
+    for other in KEYS:
+        if all(key in row for key in KEYS[other]):
+            raise CorpusError(f"is a {other} example in a {task} corpus; all examples of all splits share one task")
     raise CorpusError(f"has no key {missing[0]!r}; a {task} example needs {' and '.join(map(repr, KEYS[task]))}")
 
 
@@ -122,6 +132,16 @@ def _check_tags(tags: Any, tokens: int) -> None:
         before = tag
 
 
+def _check_labels(labels: Any) -> None:
+    """Any number of labels, each once."""
+    _check_strings("labels", labels)
+    for position, label in enumerate(labels, 1):
+        if not label.strip():
+            raise CorpusError(f"label {position} of {len(labels)} is blank")
+        if (first := labels.index(label) + 1) < position:
+            raise CorpusError(f"label {position} of {len(labels)} repeats label {first}")
+
+
 def _check_strings(key: str, values: Any) -> None:
     if not isinstance(values, list):
         raise CorpusError(f"{key} is {_kind(values)}; expected a list of strings")
@@ -148,7 +168,7 @@ def _name(row: Mapping[str, Any], key: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    """What a JSON value is, in JSON's own words."""
+    """What a value is: in JSON's own words, or by its Python type where JSON has none such."""
     if value is None:
         return "null"
     kinds = {
@@ -159,4 +179,4 @@ def _kind(value: Any) -> str:
         list: "a list",
         dict: "an object",
     }
-    return kinds[type(value)]
+    return kinds.get(type(value), f"of the type {type(value).__name__}")

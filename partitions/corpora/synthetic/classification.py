@@ -30,7 +30,7 @@ class SyntheticNotes(SyntheticCorpus):
     labels: ClassVar[tuple[str, ...]] = tuple(sorted(SPECIALTIES))
 
     def _split(self, split: str, count: int, seen: set[str]) -> Dataset:
-        columns: dict[str, list[str]] = {"id": [], "text": [], "label": [], "group": []}
+        columns: dict[str, list[str]] = {"id": [], "text": [], "label": [], "group": [], "document": []}
         index = 0
         while len(columns["id"]) < count:
             hospital = HOSPITALS[index % self.hospitals]
@@ -46,6 +46,7 @@ class SyntheticNotes(SyntheticCorpus):
                 continue
             seen.add(text.casefold())
             columns["id"].append(f"{split}-{index - 1:05d}")
+            columns["document"].append(columns["id"][-1])
             columns["text"].append(text)
             columns["label"].append(label)
             columns["group"].append(hospital.name)

@@ -22,6 +22,7 @@ _SHORTEST = 3
 @dataclass(frozen=True)
 class _Sentence:
     id: str
+    document: str
     tokens: list[str]
     tags: list[str]
     group: str
@@ -43,7 +44,7 @@ class SyntheticNer(SyntheticCorpus):
     labels: ClassVar[tuple[str, ...]] = ("problem", "test", "treatment")
 
     def _split(self, split: str, count: int, seen: set[str]) -> Dataset:
-        columns: dict[str, list] = {"id": [], "tokens": [], "tags": [], "group": []}
+        columns: dict[str, list] = {"id": [], "tokens": [], "tags": [], "group": [], "document": []}
         for sentence in self._sentences(split):
             if len(columns["id"]) == count:
                 break
@@ -58,6 +59,7 @@ class SyntheticNer(SyntheticCorpus):
             columns["tokens"].append(sentence.tokens)
             columns["tags"].append(tags)
             columns["group"].append(sentence.group)
+            columns["document"].append(sentence.document)
         return Dataset.from_dict(columns)
 
     def _sentences(self, split: str) -> Iterator[_Sentence]:
@@ -65,13 +67,13 @@ class SyntheticNer(SyntheticCorpus):
         index = 0
         while True:
             hospital = HOSPITALS[index % self.hospitals]
-            place = 0
+            document, place = f"{split}-{index:05d}", 0
             for section in full_note(writer(hospital, self.misspellings, self.seed, _STREAMS[split], index)):
                 header = section.header
                 for sentence in section.sentences:
                     if len(sentence.tokens) >= _SHORTEST:
                         tokens, tags = header + sentence.tokens, ["O"] * len(header) + sentence.tags
-                        yield _Sentence(f"{split}-{index:05d}-{place:02d}", tokens, tags, hospital.name)
+                        yield _Sentence(f"{document}-{place:02d}", document, tokens, tags, hospital.name)
                         header = []
                     place += 1
             index += 1

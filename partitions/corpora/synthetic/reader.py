@@ -4,14 +4,16 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from datasets import Dataset
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from partitions.corpora.synthetic.hospitals import HOSPITALS
 from partitions.corpus import SPLITS, Corpus, Task
+from partitions.reader import CorpusReader
 
 
-class SyntheticCorpus(BaseModel):
-    """Generated clinical notes. No text occurs twice, in whatever case; ``group`` is the hospital.
+class SyntheticCorpus(CorpusReader):
+    """Generated clinical notes. No text occurs twice, in whatever case; ``group`` is the hospital,
+    ``document`` the note.
 
     Attributes:
         train: number of training examples.
@@ -23,8 +25,6 @@ class SyntheticCorpus(BaseModel):
             test are clean.
         misspellings: share of words misspelt at an average hospital.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
     task: ClassVar[Task]
@@ -42,7 +42,7 @@ class SyntheticCorpus(BaseModel):
         """The task and the labels."""
         return self.task, self.labels
 
-    def load(self) -> Corpus:
+    def read(self) -> Corpus:
         """Generate the corpus."""
         seen: set[str] = set()
         # The training split comes last, so that its size does not touch what the others hold.
