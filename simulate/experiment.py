@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from partitions.corpus import Corpus, CorpusReader
-from partitions.labels import partition_labels
+from partitions.corpus import Corpus
+from partitions.labels import Labels
 from partitions.partition import Partition
+from partitions.reader import CorpusReader
 from partitions.statistics import describe
+from partitions.traits import Traits, traits_of
 from simulate import seeds
 from simulate.clients.tasks import TASKS, ClientTask
 from simulate.config import Experiment
@@ -26,7 +28,8 @@ from simulate.engine.server import Round, Server
 from simulate.engine.worker import Job, ModelFacts
 from simulate.export import export
 from simulate.models.backbone import ModelSettings, load_tokenizer
-from simulate.models.tokenize import Encoded, encode
+from simulate.models.encoded import Encoded
+from simulate.models.token_cache import tokenized
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,22 @@ class Prepared:
     experiment: Experiment
     corpus: Corpus
     partition: Partition
-    labels: list[str]
+    labels: Labels
     task: ClientTask
     splits: dict[str, Encoded]
 
-    def cut(self) -> str | None:
-        """What of the corpus is cut off at the model's maximum length; None where nothing is."""
-        counts = [f"{split.truncated} of {len(split)} {name}" for name, split in self.splits.items() if split.truncated]
-        if not counts:
-            return None
-        return f"cut at model.max_length = {self.experiment.model.max_length}: {', '.join(counts)} examples"
+    def long(self) -> list[str]:
+        """How examples longer than the model reads at once are treated, one line each; none where all fit."""
+        model = self.experiment.model
+        counts = {
+            f"cut at model.max_length = {model.max_length}": {n: s.truncated for n, s in self.splits.items()},
+            f"read in windows of {model.max_length} sub-words": {n: s.in_windows for n, s in self.splits.items()},
+        }
+        return [
+            f"{what}: {', '.join(f'{n} of {len(self.splits[name])} {name}' for name, n in found.items() if n)} examples"
+            for what, found in counts.items()
+            if any(found.values())
+        ]
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -61,9 +70,18 @@ def prepare(experiment: Experiment) -> Prepared:
         CorpusError, PartitionError, ModelError: if that cannot be done as asked.
     """
     corpus, task, splits = _tokenized(experiment.corpus, experiment.model)
-    labels = partition_labels(corpus.splits["train"], corpus.task)
-    partition = experiment.partition.split(labels, seeds.generator(experiment.seed, "partition"))
-    return Prepared(experiment, corpus, partition, labels, task, splits)
+    traits, partition = spread(experiment, corpus)
+    return Prepared(experiment, corpus, partition, traits.labels, task, splits)
+
+
+def spread(experiment: Experiment, corpus: Corpus) -> tuple[Traits, Partition]:
+    """What the training examples of a corpus go by, and which client holds which.
+
+    Raises:
+        PartitionError: if that cannot be done as asked.
+    """
+    traits = traits_of(corpus.splits["train"], corpus.task)
+    return traits, experiment.partition.split(traits, seeds.generator(experiment.seed, "partition"))
 
 
 def forget_corpora() -> None:
@@ -77,10 +95,7 @@ def _tokenized(reader: CorpusReader, model: ModelSettings) -> tuple[Corpus, Clie
     corpus = reader.load()
     tokenizer = load_tokenizer(model)
     task = TASKS[corpus.task](corpus.labels)
-    splits = {
-        name: encode(split, corpus.task, task.model_labels, tokenizer, model) for name, split in corpus.splits.items()
-    }
-    return corpus, task, splits
+    return corpus, task, tokenized(corpus, task.model_labels, tokenizer, model)
 
 
 def run(
@@ -127,7 +142,9 @@ def run(
     facts: ModelFacts = workers.first("facts")
     records = RunFolder(folder, experiment.resolved())
     try:
-        write_json(folder / "partition.json", describe(prepared.partition, prepared.labels, splits["train"].lengths))
+        write_json(
+            folder / "partition.json", describe(prepared.partition, prepared.labels, splits["train"].example_lengths)
+        )
         scored = {name: splits[name] for name in ("validation", "test")}
         evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
         server = Server(job, facts, experiment.cohort, evaluator, experiment.evaluate.every, workers, records)
@@ -138,7 +155,10 @@ def run(
     except BaseException as error:
         records.status("failed", "".join(traceback.format_exception_only(error)).strip())
         raise
-    truncated = {name: {"examples": split.truncated, "words": split.lost_words} for name, split in splits.items()}
+    truncated = {
+        name: {"examples": split.truncated, "words": split.lost_words, "in_windows": split.in_windows}
+        for name, split in splits.items()
+    }
     facts_of_run: dict[str, Any] = {
         "device": workers.device,
         "workers": workers.workers,

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from partitions.corpus import Task
 from simulate.config import Experiment
 from simulate.engine.records import write_text
 from simulate.engine.worker import ModelFacts
 from simulate.exchange.channel import State
-
-_AUTO = {"ner": "AutoModelForTokenClassification", "classification": "AutoModelForSequenceClassification"}
+from simulate.models.backbone import HEADS
 
 RANDOM_BASE = """
 The run began from random weights (`model.pretrained: false`). Those that were not trained are not in this folder, so
@@ -15,13 +15,13 @@ that the code above gives the model that was trained only if every tensor was.
 """
 
 
-def export(folder: Path, experiment: Experiment, task: str, facts: ModelFacts, state: State) -> None:
+def export(folder: Path, experiment: Experiment, task: Task, facts: ModelFacts, state: State) -> None:
     """Write the tensors, the model's configuration with its labels, and a README that says how to load them.
 
     Args:
         folder: the run's model/ folder, made here; left out where the method exchanges nothing.
         experiment: what was run.
-        task: ner or classification.
+        task: decides the head.
         facts: of the model.
         state: the final global values.
     """
@@ -30,14 +30,15 @@ def export(folder: Path, experiment: Experiment, task: str, facts: ModelFacts, s
     folder.mkdir()
     experiment.method.save(state, facts.structure, folder)
     write_text(folder / "config.json", facts.config)
+    auto = HEADS[task][0].__name__
     lines = [
-        f"from transformers import AutoConfig, {_AUTO[task]}",
+        f"from transformers import AutoConfig, {auto}",
         *experiment.method.imports,
         "from simulate.models.sources import checkpoint_folder",
         "",
         f"BASE = checkpoint_folder({experiment.model.name!r})  # or wherever you keep it",
         'config = AutoConfig.from_pretrained(".")',
-        f"model = {_AUTO[task]}.from_pretrained(BASE, config=config)",
+        f"model = {auto}.from_pretrained(BASE, config=config)",
         *experiment.method.loading,
     ]
     if experiment.model.bidirectional:

@@ -123,8 +123,8 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
             if states[folder] == "interrupted":
                 clear(folder)
             watcher.begin(folder, experiment)
-            if cut := prepared.cut():
-                watcher.note(cut)
+            for line in prepared.long():
+                watcher.note(line)
             run(prepared, folder, executor, partial(watcher.round, experiment))
     finally:
         forget_corpora()

@@ -1,6 +1,7 @@
 """Tiny models and corpora that every test can afford."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,12 @@ from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausa
 
 WORDS = [f"word{index}" for index in range(30)] + ["pain", "fever", "aspirin", "heparin"]
 TAGS = {"pain": "B-problem", "fever": "B-problem", "aspirin": "B-treatment", "heparin": "B-treatment"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> None:
+    """Tests, and the commands that they start, keep to a cache of their own."""
+    os.environ["SKIPFL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +96,9 @@ def write_corpus(folder: Path, task: str, sizes: dict[str, int]) -> Path:
                 example = {"id": f"{split}-{written}", "group": f"site{written % 3}"}
                 if task == "ner":
                     example |= {"tokens": tokens, "tags": [TAGS.get(token, "O") for token in tokens]}
+                elif task == "multilabel":
+                    labels = sorted({TAGS[token][2:] for token in tokens if token in TAGS})
+                    example |= {"text": " ".join(tokens), "labels": labels}
                 else:
                     problems = sum(TAGS.get(token) == "B-problem" for token in tokens)
                     example |= {"text": " ".join(tokens), "label": "ill" if problems else "well"}
@@ -105,3 +115,9 @@ def ner_corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def text_corpus(tmp_path_factory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("texts"), "classification", {"train": 60, "validation": 20, "test": 20})
+
+
+@pytest.fixture(scope="session")
+def labelled_corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("label-sets")
+    return write_corpus(folder, "multilabel", {"train": 60, "validation": 20, "test": 20})

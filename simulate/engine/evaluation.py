@@ -8,7 +8,7 @@ from pydantic import Field
 
 from simulate.clients.tasks import ClientTask
 from simulate.engine.executors import Executor, Task
-from simulate.models.tokenize import Encoded
+from simulate.models.encoded import Encoded
 from simulate.settings import Settings
 
 CHUNK = 4
@@ -56,27 +56,27 @@ class Evaluator:
         jobs = [(model, chunk) for model in models for chunk in self.batches]
         tasks = [Task("evaluate", (split, batches), client=model) for model, (split, batches) in jobs]
         results = dict(executor.run(tasks))
-        of_model: dict[int | None, list[tuple[str, list[np.ndarray], Any]]] = {}
-        for index, (model, (split, batches)) in enumerate(jobs):
-            of_model.setdefault(model, []).append((split, batches, results[index]))
-        scores = [self._score_one(parts) for parts in of_model.values()]
+        scores: dict[str, list[dict[str, float]]] = {split: [] for split in self.splits}
+        per_model = len(self.batches)
+        for first in range(0, len(jobs), per_model):
+            for split, metrics in self._score_one([results[first + place] for place in range(per_model)]).items():
+                scores[split].append(metrics)
         return {
-            split: {key: float(np.mean([score[split][key] for score in scores])) for key in scores[0][split]}
-            for split in self.splits
+            split: {key: float(np.mean([metrics[key] for metrics in of_models])) for key in of_models[0]}
+            for split, of_models in scores.items()
         }
 
-    def _score_one(self, parts: list[tuple[str, list[np.ndarray], Any]]) -> dict[str, dict[str, float]]:
-        scores = {}
-        for name, split in self.splits.items():
-            rows: list[int] = []
-            predictions: list[Any] = []
-            loss, labels = 0.0, 0
-            for part, batches, results in parts:
-                if part == name:
-                    for batch, (predicted, batch_loss, batch_labels) in zip(batches, results, strict=True):
-                        rows += batch.tolist()
-                        predictions += predicted
-                        loss += batch_loss
-                        labels += batch_labels
-            scores[name] = {"loss": loss / max(1, labels), **self.task.score(split, rows, predictions)}
-        return scores
+    def _score_one(self, results: list[list[Any]]) -> dict[str, dict[str, float]]:
+        """The metrics of one model from the results of `batches`, in their order."""
+        predictions = {name: [np.empty(0)] * len(split.lengths) for name, split in self.splits.items()}
+        loss, labels = dict.fromkeys(self.splits, 0.0), dict.fromkeys(self.splits, 0)
+        for (name, batches), of_chunk in zip(self.batches, results, strict=True):
+            for windows, (predicted, batch_loss, batch_labels) in zip(batches, of_chunk, strict=True):
+                for window, prediction in zip(windows, predicted, strict=True):
+                    predictions[name][window] = prediction
+                loss[name] += batch_loss
+                labels[name] += batch_labels
+        return {
+            name: {"loss": loss[name] / max(1, labels[name]), **self.task.score(split, predictions[name])}
+            for name, split in self.splits.items()
+        }

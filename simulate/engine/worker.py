@@ -22,8 +22,8 @@ from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.method import Method, Scope
 from simulate.models.backbone import ModelSettings, load_model
+from simulate.models.encoded import Encoded
 from simulate.models.structure import Structure, find_structure
-from simulate.models.tokenize import Encoded
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ class Worker:
         self.clean = False
         train_mode(self.model, self.structure, self.scope.trained)
         rng = seeds.generator(job.seed, "batches", round_, client)
-        batches = client_batches(job.train, shard, job.splits["train"].lengths, rng)
+        windows, lengths = job.splits["train"].windows(shard), job.splits["train"].lengths
+        batches = client_batches(job.train, windows, lengths, rng)
         with seeds.torch_draws(job.seed, "dropout", round_, client):
             result = train_client(
                 self.model,
@@ -211,7 +212,7 @@ class Worker:
             labels = batch.pop("labels")
             with self.autocast:
                 logits = self.model(**batch).logits
-            results.append(self.task.predict(logits, labels, self.job.splits[split], rows))
+            results.append(self.task.predict(logits, labels))
         return results, None
 
     @torch.no_grad()

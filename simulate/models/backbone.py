@@ -24,13 +24,13 @@ from simulate.models import ModelError
 from simulate.models.attention import is_causal, remove_causal_mask
 from simulate.models.sources import checkpoint_folder, config_file
 from simulate.models.structure import find_structure
+from simulate.models.windows import Overflow
 from simulate.seeds import torch_draws
 
-_HEADS = {"ner": AutoModelForTokenClassification, "classification": AutoModelForSequenceClassification}
-_WITH_HEAD = {
-    "ner": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    "classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-}
+_TOKENS = (AutoModelForTokenClassification, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING)
+_SEQUENCE = (AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
+HEADS = {"ner": _TOKENS, "classification": _SEQUENCE, "multilabel": _SEQUENCE}
+"""Task -> the transformers class with its head, and the families that have one."""
 
 
 class ModelSettings(BaseModel):
@@ -40,7 +40,12 @@ class ModelSettings(BaseModel):
         name: ``tiny-llama`` (ships with the project), ``minilm`` (ships with the extra of that name), a local folder,
             or a Hugging Face id such as ``meta-llama/Llama-3.2-1B``.
         bidirectional: remove the causal mask of a decoder, which helps tagging (arXiv 2310.01208).
-        max_length: sub-words of an example that are read, special tokens included; the rest is cut.
+        max_length: sub-words that are read at once, special tokens included.
+        overflow: what is read of a longer example: its ``head``; ``head_tail``, half of the room each (texts); or all
+            of it, in ``windows``: overlapping ones for ner, whose tags are merged, and one after the other for texts,
+            whose predictions are averaged.
+        stride: sub-words from the beginning of one window to that of the next; by default half a window for ner and a
+            whole one for texts.
         pretrained: false gives random weights of the same configuration.
     """
 
@@ -49,6 +54,8 @@ class ModelSettings(BaseModel):
     name: str = "tiny-llama"
     bidirectional: bool = False
     max_length: Annotated[int, Field(ge=8)] = 256
+    overflow: Overflow = "head"
+    stride: Annotated[int, Field(ge=1)] | None = None
     pretrained: bool = True
 
 
@@ -70,14 +77,14 @@ def meta_model(settings: ModelSettings, task: Task, labels: Sequence[str]) -> Pr
 
     Args:
         settings: which model.
-        task: decides the head: a label for each token (ner) or for each text (classification).
+        task: decides the head: a label for each token (ner) or for each text.
         labels: names of the head's outputs, in order: tags or classes.
 
     Raises:
         ModelError: if the model is not found, or has no head for the task.
     """
     with torch.device("meta"):
-        return _from_config(settings, task, _with_labels(load_config(settings), labels))
+        return _from_config(settings, task, _with_labels(load_config(settings), task, labels))
 
 
 def load_model(
@@ -90,7 +97,7 @@ def load_model(
 
     Args:
         settings: which model.
-        task: decides the head: a label for each token (ner) or for each text (classification).
+        task: decides the head: a label for each token (ner) or for each text.
         labels: names of the head's outputs, in order: tags or classes.
         seed: the run's seed.
 
@@ -99,7 +106,7 @@ def load_model(
     """
     folder = checkpoint_folder(settings.name, weights=settings.pretrained)
     tokenizer = load_tokenizer(settings)
-    config = _with_labels(load_config(settings), labels)
+    config = _with_labels(load_config(settings), task, labels)
     config.pad_token_id = tokenizer.pad_token_id
     with torch_draws(seed, "model"), _quiet():
         if settings.pretrained:
@@ -138,23 +145,23 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _with_labels(config: PreTrainedConfig, labels: Sequence[str]) -> PreTrainedConfig:
+def _with_labels(config: PreTrainedConfig, task: Task, labels: Sequence[str]) -> PreTrainedConfig:
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
-    config.problem_type = None  # a checkpoint's own could make it several labels a text
+    config.problem_type = "multi_label_classification" if task == "multilabel" else None
     config.use_cache = False  # keys and values of past tokens serve generation only
     return config
 
 
 def _from_config(settings: ModelSettings, task: Task, config: PreTrainedConfig) -> PreTrainedModel:
     _check_head(settings, task, config)
-    return _HEADS[task].from_config(config, dtype=torch.float32, trust_remote_code=False)
+    return HEADS[task][0].from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
 def _from_checkpoint(settings: ModelSettings, task: Task, config: PreTrainedConfig, folder: str) -> PreTrainedModel:
     _check_head(settings, task, config)
     try:
-        model, report = _HEADS[task].from_pretrained(
+        model, report = HEADS[task][0].from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -175,7 +182,7 @@ def _from_checkpoint(settings: ModelSettings, task: Task, config: PreTrainedConf
 
 
 def _check_head(settings: ModelSettings, task: Task, config: PreTrainedConfig) -> None:
-    if type(config) not in _WITH_HEAD[task]:
+    if type(config) not in HEADS[task][1]:
         kind = "token" if task == "ner" else "sequence"
         raise ModelError(
             f"model {settings.name!r}: transformers has no {kind} classification head for {config.model_type} models"

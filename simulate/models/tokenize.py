@@ -1,7 +1,6 @@
-"""Examples as sub-word ids with their labels, in flat arrays that are shared without copying."""
+"""Examples as sub-word ids with their labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,49 +8,17 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from partitions.corpus import Task
+from partitions.examples import quote
 from simulate.models import ModelError
 from simulate.models.attention import is_causal
 from simulate.models.backbone import ModelSettings, load_config
-
-IGNORED = -100
-"""The label of a sub-word that has none; PyTorch's cross entropy leaves it out."""
+from simulate.models.encoded import IGNORED, Encoded, flat
+from simulate.models.windows import best_window, head_and_tail, window_starts
 
 _STAND_IN = "?"  # any tokenizer reads it as one sub-word, if only as the unknown one
 _AT_ONCE = 1000
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Tokenized examples; example i is ``ids[offsets[i]:offsets[i + 1]]``.
-
-    Attributes:
-        ids: sub-words of all examples, special tokens included, int32.
-        offsets: where each example begins, and the end of the last, int64, one more than examples.
-        labels: ner: one for each sub-word, `IGNORED` but for one sub-word a word; classification: one for each example.
-        gold: ner: the tag of every word, cut ones too; the first of them belong to the labelled sub-words in turn, and
-            a word that was cut counts as predicted "O". Classification: the same as `labels`.
-        word_offsets: where each example begins in `gold`, and the end of the last, one more than examples.
-        truncated: examples that were cut at the maximum length.
-        lost_words: ner: words whose labelled sub-word was cut off.
-    """
-
-    ids: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    gold: npt.NDArray[np.int64]
-    word_offsets: npt.NDArray[np.int64]
-    truncated: int
-    lost_words: int
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Sub-words of each example."""
-        return np.diff(self.offsets)
 
 
 def iob2_tags(types: Sequence[str]) -> tuple[str, ...]:
@@ -73,38 +40,53 @@ def encode(
     word has been seen, else on its first. A word without any sub-word (empty, or of characters that the tokenizer
     drops) is read as "?", so that it keeps its label; so is an empty text.
 
+    An example of more than `max_length` sub-words, special tokens included, is read as `settings.overflow` says. In
+    several windows every word is labelled once, in the window that shows most of its context, so that training counts
+    it once and evaluation reads its tag there; every window of a text has the text's label.
+
     Args:
-        split: columns ``tokens, tags`` (ner) or ``text, label`` (classification), tags and labels as strings.
-        task: which of the two.
+        split: columns ``tokens, tags`` (ner), ``text, label`` (classification) or ``text, labels`` (multilabel), with
+            tags and labels as strings.
+        task: which of these.
         labels: names of the model's outputs, in order.
         tokenizer: the model's, a fast one.
-        settings: the model; `max_length` sub-words are kept of an example, special tokens included.
+        settings: the model.
 
     Raises:
-        ModelError: if a tag or label is not among `labels`, or the tokenizer joins words.
+        ModelError: if a tag or label is not among `labels`, the tokenizer joins words, or the overflow or stride does
+            not go with the task or the maximum length.
     """
     numbers = {label: number for number, label in enumerate(labels)}
     if task == "ner":
         causal = is_causal(load_config(settings))
-        return _encode_words(split["tokens"][:], split["tags"][:], numbers, tokenizer, settings.max_length, causal)
-    return _encode_texts(split["text"][:], split["label"][:], numbers, tokenizer, settings.max_length)
+        return _encode_words(split["tokens"][:], split["tags"][:], numbers, tokenizer, settings, causal)
+    if task == "classification":
+        gold = _numbered(split["label"][:], numbers)
+    else:
+        gold = np.zeros((len(split["text"]), len(labels)), dtype=np.int64)
+        for row, of_text in enumerate(split["labels"][:]):
+            gold[row, _numbered(of_text, numbers)] = 1
+    return _encode_texts(split["text"][:], gold, tokenizer, settings)
 
 
 def _encode_texts(
-    texts: Sequence[str],
-    labels: Sequence[str],
-    numbers: Mapping[str, int],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
+    texts: Sequence[str], gold: Array, tokenizer: PreTrainedTokenizerBase, settings: ModelSettings
 ) -> Encoded:
     first, last = _special_tokens(tokenizer)
-    room = max_length - len(first) - len(last)
-    examples, truncated = [], 0
+    room = settings.max_length - len(first) - len(last)
+    stride = _stride(settings, room, default=room)
+    windows, counts, truncated = [], [], 0
     for ids, _ in _subwords(tokenizer, [text if text.strip() else _STAND_IN for text in texts]):
-        truncated += len(ids) > room
-        examples.append(np.concatenate([first, ids[:room], last]))
-    gold = _numbered(labels, numbers)
-    return Encoded(*_flat(examples, np.int32), gold, gold, np.arange(len(gold) + 1), truncated, lost_words=0)
+        if settings.overflow == "windows":
+            parts = [ids[start : start + room] for start in window_starts(len(ids), room, stride)]
+        else:
+            truncated += len(ids) > room
+            parts = [ids[:room] if settings.overflow == "head" else ids[head_and_tail(len(ids), room)]]
+        windows += [np.concatenate([first, part, last]) for part in parts]
+        counts.append(len(parts))
+    labels = np.repeat(gold, np.array(counts, dtype=np.int64), axis=0)
+    window_offsets = np.cumsum([0, *counts], dtype=np.int64)
+    return Encoded(*flat(windows, np.int32), window_offsets, labels, gold, np.empty(0, np.int64), truncated, 0)
 
 
 def _encode_words(
@@ -112,23 +94,40 @@ def _encode_words(
     tags: Sequence[Sequence[str]],
     numbers: Mapping[str, int],
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
+    settings: ModelSettings,
     causal: bool,
 ) -> Encoded:
+    if settings.overflow == "head_tail":
+        raise ModelError("model.overflow = head_tail is for texts; for ner choose windows or head")
     first, last = _special_tokens(tokenizer)
-    room = max_length - len(first) - len(last)
+    room = settings.max_length - len(first) - len(last)
+    stride = _stride(settings, room, default=max(1, room // 2))
     gold = [_numbered(sentence, numbers) for sentence in tags]
-    examples, labels, truncated, lost = [], [], 0, 0
+    windows, labels, counts, truncated, lost = [], [], [], 0, 0
     for (ids, bearers), targets in zip(_with_bearers(tokenizer, sentences, causal), gold, strict=True):
-        aligned = np.full(len(first) + len(ids) + len(last), IGNORED)
-        aligned[len(first) + bearers] = targets
-        kept = len(first) + min(len(ids), room)
-        aligned[kept:] = IGNORED
-        truncated += len(ids) > room
-        lost += int((bearers >= room).sum())
-        examples.append(np.concatenate([first, ids[:room], last]))
-        labels.append(aligned[: kept + len(last)])
-    return Encoded(*_flat(examples, np.int32), _flat(labels, np.int64)[0], *_flat(gold, np.int64), truncated, lost)
+        starts = window_starts(len(ids), room, stride)
+        if settings.overflow == "head":
+            starts = starts[:1]
+            truncated += len(ids) > room
+            lost += int((bearers >= room).sum())
+        window = best_window(bearers, starts, len(ids), room, causal and not settings.bidirectional)
+        for number, start in enumerate(starts):
+            part = ids[start : start + room]
+            aligned = np.full(len(first) + len(part) + len(last), IGNORED)
+            own = (window == number) & (bearers < start + room)
+            aligned[len(first) + bearers[own] - start] = targets[own]
+            windows.append(np.concatenate([first, part, last]))
+            labels.append(aligned)
+        counts.append(len(starts))
+    window_offsets = np.cumsum([0, *counts], dtype=np.int64)
+    aligned_labels, _ = flat(labels, np.int64)
+    return Encoded(*flat(windows, np.int32), window_offsets, aligned_labels, *flat(gold, np.int64), truncated, lost)
+
+
+def _stride(settings: ModelSettings, room: int, default: int) -> int:
+    if settings.stride is not None and settings.stride > room:
+        raise ModelError(f"model.stride = {settings.stride}, but a window holds {room} sub-words beside special tokens")
+    return settings.stride or default
 
 
 def _with_bearers(
@@ -193,11 +192,5 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[Array, Array]:
 
 def _numbered(labels: Sequence[str], numbers: Mapping[str, int]) -> Array:
     if unknown := set(labels).difference(numbers):
-        raise ModelError(f"label {min(unknown)!r} is not an output of the model; known: {', '.join(numbers)}")
+        raise ModelError(f"label {quote(min(unknown))} is not an output of the model; known: {', '.join(numbers)}")
     return np.array([numbers[label] for label in labels], dtype=np.int64)
-
-
-def _flat(arrays: Sequence[Array], dtype: type[np.integer[Any]]) -> tuple[Array, Array]:
-    """The arrays end to end, and where each begins."""
-    offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
-    return np.concatenate([np.empty(0, dtype), *arrays]), offsets

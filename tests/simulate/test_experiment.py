@@ -21,7 +21,10 @@ from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.structure import find_structure
 
 
-def experiment(model: Path, corpus: Path, method="layer_skipping", **changes):
+WINDOWS = {"max_length": 8, "overflow": "windows", "stride": 2}
+
+
+def experiment(model: Path, corpus: Path, method="layer_skipping", reading=None, **changes):
     settings = {"name": method} if isinstance(method, str) else method
     if settings["name"] == "layer_skipping" and "skip_ratio" not in settings:
         settings = {"layers": 2, **settings}
@@ -29,7 +32,7 @@ def experiment(model: Path, corpus: Path, method="layer_skipping", **changes):
         "name": "tiny",
         "rounds": 2,
         "corpus": {"name": "jsonl", "path": str(corpus)},
-        "model": {"name": str(model), "max_length": 32},
+        "model": {"name": str(model), **(reading or {"max_length": 32})},
         "partition": {"name": "dirichlet", "clients": 4, "alpha": 0.5, "min_size": 3},
         "method": settings,
         "train": {"lr": 0.01, "batch_size": 4},
@@ -69,6 +72,8 @@ def actors():
         ("lora", "tiny_encoder", "ner_corpus", {}),
         ("fedprox", "tiny_decoder", "text_corpus", {"evaluate": {"every": 2}}),
         ("local_only", "tiny_encoder", "ner_corpus", {"cohort": {"fraction": 0.5}}),
+        ("fedavg", "tiny_decoder", "ner_corpus", {"reading": WINDOWS}),
+        ("layer_skipping", "tiny_encoder", "labelled_corpus", {"reading": WINDOWS}),
     ],
 )
 def test_serial_one_actor_and_two_actors_give_the_same_bits(method, family, task, changes, tmp_path, request, actors):

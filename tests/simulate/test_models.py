@@ -18,7 +18,8 @@ from simulate.models import ModelError, sources
 from simulate.models.attention import is_causal
 from simulate.models.backbone import ModelSettings, load_config, load_model, load_tokenizer, meta_model
 from simulate.models.structure import find_structure
-from simulate.models.tokenize import IGNORED, _encode_texts, _encode_words, encode, iob2_tags
+from simulate.models.encoded import IGNORED
+from simulate.models.tokenize import _encode_texts, _encode_words, encode, iob2_tags
 
 TAGS = ("O", "B-problem", "I-problem")
 NUMBERS = {tag: number for number, tag in enumerate(TAGS)}
@@ -495,7 +496,7 @@ def test_tags_of_entity_types() -> None:
 def test_word_piece_labels_the_first_sub_word() -> None:
     """[CLS] no pain ##ful ##ly knee , [SEP]: "painfully" is three sub-words."""
     words, tags = [["No", "painfully", "knee", ","]], [["O", "B-problem", "I-problem", "O"]]
-    encoded = _encode_words(words, tags, NUMBERS, word_piece(), max_length=16, causal=False)
+    encoded = _encode_words(words, tags, NUMBERS, word_piece(), ModelSettings(max_length=16), causal=False)
     assert encoded.ids.tolist() == [2, 4, 5, 6, 7, 10, 9, 3]
     assert encoded.labels.tolist() == [IGNORED, 0, 1, IGNORED, IGNORED, 2, 0, IGNORED]
     assert encoded.gold.tolist() == [0, 1, 2, 0]
@@ -507,10 +508,10 @@ def test_byte_level_labels_the_last_sub_word() -> None:
     """N o | " p" ain | " " 1 2: the first word has no space before it, a number's space is a sub-word of no word."""
     tokenizer = byte_level()
     words, tags = [["No", "pain", "12"]], [["O", "B-problem", "I-problem"]]
-    encoded = _encode_words(words, tags, NUMBERS, tokenizer, max_length=16, causal=True)
+    encoded = _encode_words(words, tags, NUMBERS, tokenizer, ModelSettings(max_length=16), causal=True)
     assert tokenizer.convert_ids_to_tokens(encoded.ids.tolist()) == ["N", "o", "Ġp", "ain", "Ġ", "1", "2"]
     assert encoded.labels.tolist() == [IGNORED, 0, IGNORED, 1, IGNORED, IGNORED, 2]
-    first = _encode_words(words, tags, NUMBERS, tokenizer, max_length=16, causal=False)
+    first = _encode_words(words, tags, NUMBERS, tokenizer, ModelSettings(max_length=16), causal=False)
     assert first.labels.tolist() == [0, IGNORED, 1, IGNORED, IGNORED, 2, IGNORED]
 
 
@@ -519,7 +520,7 @@ def test_a_word_without_sub_words_keeps_its_label(tokenizer: FastTokenizer) -> N
     """An empty word, and one of a zero-width character that BERT's normalizer drops, between two plain ones."""
     words, tags = [["no", "", "\u200b", "pain"]], [["O", "B-problem", "I-problem", "O"]]
     for causal in (False, True):
-        encoded = _encode_words(words, tags, NUMBERS, tokenizer, max_length=16, causal=causal)
+        encoded = _encode_words(words, tags, NUMBERS, tokenizer, ModelSettings(max_length=16), causal=causal)
         assert encoded.labels[encoded.labels != IGNORED].tolist() == [0, 1, 2, 0]
 
 
@@ -530,7 +531,7 @@ def test_every_kept_word_has_one_label(tokenizer: FastTokenizer, causal: bool) -
     letters = list("pain ,é\u00a0\u200d漢🩺\ufffd-ñ12")
     words = [["".join(rng.choice(letters, rng.integers(0, 5))) for _ in range(rng.integers(0, 12))] for _ in range(60)]
     tags = [[TAGS[rng.integers(3)] for _ in sentence] for sentence in words]
-    encoded = _encode_words(words, tags, NUMBERS, tokenizer, max_length=10, causal=causal)
+    encoded = _encode_words(words, tags, NUMBERS, tokenizer, ModelSettings(max_length=10), causal=causal)
     lost = 0
     for row, sentence in enumerate(tags):
         gold = [NUMBERS[tag] for tag in sentence]
@@ -548,7 +549,7 @@ def test_cut_words_stay_in_gold() -> None:
     """Eight sub-words are room for six words beside [CLS] and [SEP]; the second sentence fits exactly."""
     words = [["pain"] * 9, ["fever"] * 6]
     tags = [["O", "B-problem"] * 4 + ["O"], ["O"] * 6]
-    encoded = _encode_words(words, tags, NUMBERS, word_piece(), max_length=8, causal=False)
+    encoded = _encode_words(words, tags, NUMBERS, word_piece(), ModelSettings(max_length=8), causal=False)
     assert encoded.ids[:8].tolist() == [2, 5, 5, 5, 5, 5, 5, 3]
     assert encoded.lengths.tolist() == [8, 8]
     assert (encoded.truncated, encoded.lost_words) == (1, 3)
@@ -559,15 +560,16 @@ def test_cut_words_stay_in_gold() -> None:
 def test_a_word_cut_in_the_middle_keeps_its_label_on_the_first_sub_word_only() -> None:
     """no no no no no pain | ##ful ##ly: the cut falls behind "pain"."""
     words, tags = [["no"] * 5 + ["painfully"]], [["O"] * 5 + ["B-problem"]]
-    first = _encode_words(words, tags, NUMBERS, word_piece(), max_length=8, causal=False)
+    first = _encode_words(words, tags, NUMBERS, word_piece(), ModelSettings(max_length=8), causal=False)
     assert (first.labels[6], first.lost_words, first.truncated) == (1, 0, 1)
-    last = _encode_words(words, tags, NUMBERS, word_piece(), max_length=8, causal=True)
+    last = _encode_words(words, tags, NUMBERS, word_piece(), ModelSettings(max_length=8), causal=True)
     assert (last.labels[6], last.lost_words, last.truncated) == (IGNORED, 1, 1)
 
 
 def test_texts() -> None:
-    numbers = {"a": 0, "b": 1}
-    encoded = _encode_texts(["No pain", "pain " * 9, "  "], ["b", "a", "a"], numbers, word_piece(), max_length=8)
+    encoded = _encode_texts(
+        ["No pain", "pain " * 9, "  "], np.array([1, 0, 0]), word_piece(), ModelSettings(max_length=8)
+    )
     assert encoded.ids.tolist() == [2, 4, 5, 3, 2, 5, 5, 5, 5, 5, 5, 3, 2, 1, 3]
     assert encoded.offsets.tolist() == [0, 4, 12, 15]
     assert encoded.labels.tolist() == encoded.gold.tolist() == [1, 0, 0]
@@ -588,8 +590,8 @@ def test_unknown_labels_and_empty_splits() -> None:
     with pytest.raises(
         ModelError, match=r"label 'B-drug' is not an output of the model; known: O, B-problem, I-problem"
     ):
-        _encode_words([["a"]], [["B-drug"]], NUMBERS, word_piece(), max_length=8, causal=False)
-    empty = _encode_words([], [], NUMBERS, word_piece(), max_length=8, causal=False)
+        _encode_words([["a"]], [["B-drug"]], NUMBERS, word_piece(), ModelSettings(max_length=8), causal=False)
+    empty = _encode_words([], [], NUMBERS, word_piece(), ModelSettings(max_length=8), causal=False)
     assert len(empty) == 0
     assert empty.offsets.tolist() == [0]
 
@@ -599,4 +601,4 @@ def test_a_tokenizer_that_joins_words_is_refused() -> None:
     merges = [("a", " "), ("a ", "b"), ("?", " "), ("? ", "b")]
     joining = FastTokenizer(tokenizer_object=Tokenizer(models.BPE(vocabulary, merges)))
     with pytest.raises(ModelError, match="reads word 1 of 2 of an example in one with the next word"):
-        _encode_words([["a", "b"]], [["O", "O"]], NUMBERS, joining, max_length=8, causal=False)
+        _encode_words([["a", "b"]], [["O", "O"]], NUMBERS, joining, ModelSettings(max_length=8), causal=False)

@@ -1,0 +1,66 @@
+"""Tokenized text in the cache: found again, and never for another question."""
+
+import pytest
+
+from partitions.cache import cache_folder
+from partitions.corpora.jsonl import Jsonl
+from simulate.clients.tasks import TASKS
+from simulate.models import tokenize
+from simulate.models.backbone import ModelSettings, load_tokenizer
+from simulate.models.token_cache import tokenized
+from tests.conftest import write_corpus
+
+
+@pytest.fixture
+def entries(tmp_path, monkeypatch):
+    """How many folders an empty cache holds now."""
+    monkeypatch.setenv("SKIPFL_CACHE", str(tmp_path / "cache"))
+    return lambda: len([folder for folder in cache_folder().iterdir() if folder.is_dir()])
+
+
+def read(corpus, settings: ModelSettings):
+    loaded = corpus.load()
+    labels = TASKS[loaded.task](loaded.labels).model_labels
+    return tokenized(loaded, labels, load_tokenizer(settings), settings)
+
+
+def test_the_second_time_nothing_is_tokenized(tmp_path, tiny_decoder, entries, monkeypatch):
+    corpus = Jsonl(path=write_corpus(tmp_path / "ner", "ner", {"train": 9, "validation": 3, "test": 3}))
+    settings = ModelSettings(name=str(tiny_decoder), max_length=32)
+    first = read(corpus, settings)
+    assert entries() == 3
+    monkeypatch.setattr(tokenize, "encode", lambda *_: pytest.fail("tokenized again"))
+    second = read(corpus, settings)
+    assert {name: split.ids.tolist() for name, split in first.items()} == {
+        name: split.ids.tolist() for name, split in second.items()
+    }
+
+
+def test_whatever_changes_the_result_has_an_entry_of_its_own(tmp_path, tiny_decoder, tiny_encoder, entries):
+    sizes = {"train": 9, "validation": 3, "test": 3}
+    corpus = Jsonl(path=write_corpus(tmp_path / "ner", "ner", sizes))
+    base = ModelSettings(name=str(tiny_decoder), max_length=32)
+    before = 0
+    for settings in (
+        base,
+        base.model_copy(update={"max_length": 16}),
+        base.model_copy(update={"overflow": "windows"}),
+        base.model_copy(update={"overflow": "windows", "stride": 3}),
+        base.model_copy(update={"bidirectional": True}),
+        ModelSettings(name=str(tiny_encoder), max_length=32),
+    ):
+        read(corpus, settings)
+        assert entries() == before + 3, settings
+        before += 3
+    file = tmp_path / "ner" / "test.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:-1]) + "\n")
+    read(corpus, base)
+    assert entries() == before + 1
+
+
+def test_a_mistake_leaves_nothing_behind(tmp_path, tiny_decoder, entries):
+    corpus = Jsonl(path=write_corpus(tmp_path / "ner", "ner", {"train": 9, "validation": 3, "test": 3}))
+    with pytest.raises(tokenize.ModelError, match="head_tail is for texts"):
+        read(corpus, ModelSettings(name=str(tiny_decoder), max_length=32, overflow="head_tail"))
+    assert entries() == 0
