@@ -7,7 +7,13 @@ reader of a user's own files should apply.
 """
 
 CORPORA: dict[str, str] = {
+    "brat": "partitions.corpora.brat:Brat",
+    "conll": "partitions.corpora.conll:Conll",
+    "hub": "partitions.corpora.hub:Hub",
+    "i2b2-2010": "partitions.corpora.i2b2_2010:I2b2Concepts",
     "jsonl": "partitions.corpora.jsonl:Jsonl",
+    "mimic3": "partitions.corpora.mimic3:Mimic3",
     "synthetic-ner": "partitions.corpora.synthetic:SyntheticNer",
     "synthetic-notes": "partitions.corpora.synthetic:SyntheticNotes",
+    "table": "partitions.corpora.table:TableFolder",
 }
