@@ -1,10 +1,14 @@
 """What an experiment would exchange and need: from configurations alone, without weights and without training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from operator import methodcaller
 
 from transformers import PreTrainedConfig
 
+from partitions.corpus import Task
+from partitions.reader import CorpusReader
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import TrainSettings
 from simulate.config import Experiment
@@ -90,13 +94,20 @@ class Outline:
     shapes: dict[str, tuple[int, ...]]
 
 
-def outline(experiment: Experiment) -> Outline:
+Description = Callable[[CorpusReader], tuple[Task, tuple[str, ...]]]
+
+
+def outline(experiment: Experiment, describe: Description = methodcaller("describe")) -> Outline:
     """What an experiment would train, from its model's configuration.
+
+    Args:
+        experiment: what to plan.
+        describe: asks a corpus for its task and labels; a study asks once for all its experiments.
 
     Raises:
         ModelError, MethodError, CorpusError: as a run of it would.
     """
-    kind, labels = experiment.corpus.describe()
+    kind, labels = describe(experiment.corpus)
     model = meta_model(experiment.model, kind, TASKS[kind](labels).model_labels)
     full = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
     experiment.method.prepare(model)

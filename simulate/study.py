@@ -1,7 +1,8 @@
 """Several runs that belong together: methods x seeds, or skip ratios x seeds, one run folder each."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -103,12 +104,13 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
         ConfigError, CorpusError, PartitionError, ModelError, MethodError: if an experiment cannot be run; mistakes in
             methods and models of all experiments before any training.
     """
+    describe = cache(methodcaller("describe"))
     states = {folder: _state(folder, experiment) for folder, experiment in runs.items()}
     for folder, experiment in runs.items():
         if states[folder] == "new":
             check_free(folder)
         if states[folder] != "finished":
-            outline(experiment)
+            outline(experiment, describe)
     executor: Executor | None = None
     try:
         for folder, experiment in runs.items():
