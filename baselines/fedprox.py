@@ -26,7 +26,12 @@ class Proximal(Method):
     mu: Annotated[float, Field(ge=0)] = 0.0
 
     @torch.no_grad()
-    def local_term(self, trained: Mapping[str, nn.Parameter], start: Mapping[str, torch.Tensor]) -> None:
+    def local_term(
+        self,
+        trained: Mapping[str, nn.Parameter],
+        start: Mapping[str, torch.Tensor],
+        memory: Mapping[str, torch.Tensor],
+    ) -> None:
         for name, parameter in trained.items() if self.mu else ():
             if parameter.grad is not None:
                 parameter.grad.add_(parameter - start[name], alpha=self.mu)

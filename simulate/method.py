@@ -1,6 +1,6 @@
 """The protocol of a federated method: what is trained and exchanged, what the client adds, what the server does."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import nn
 
+from simulate.clients.training import Batch, LossOf, TrainSettings
 from simulate.exchange.channel import State
 from simulate.models.structure import Structure
 
@@ -33,6 +34,44 @@ class Scope:
     @property
     def trained(self) -> tuple[str, ...]:
         return self.exchanged + self.personal
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One client's turn in one round: what may decide which tensors it trains.
+
+    Attributes:
+        seed: of the run.
+        round: 1 to `rounds`.
+        client: its number; -1 for what holds for the whole cohort.
+        scores: the importance of each block that the server last agreed with the clients; empty before, and where
+            nothing is measured.
+    """
+
+    seed: int
+    round: int
+    rounds: int
+    client: int = -1
+    scores: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a client's local training was, for what the method makes of its update.
+
+    Attributes:
+        start: the global values that it began with, the method's extra tensors among them.
+        memory: what the method kept of this client's last visit; empty at its first.
+        steps: local steps taken.
+        lr: their learning rate.
+        train: the settings of local training.
+    """
+
+    start: Mapping[str, torch.Tensor]
+    memory: Mapping[str, torch.Tensor]
+    steps: int
+    lr: float
+    train: TrainSettings
 
 
 class Method(BaseModel):
@@ -61,20 +100,66 @@ class Method(BaseModel):
         """
         return Scope(exchanged=structure.names)
 
-    def local_term(self, trained: Mapping[str, nn.Parameter], start: Mapping[str, torch.Tensor]) -> None:
+    def selected(self, structure: Structure, turn: Turn) -> tuple[str, ...]:
+        """The exchanged tensors that a client trains and sends in a round: all of the scope, unless the method moves.
+
+        A pure function, so that server and client, and a replay, find the same.
+        """
+        return self.scope(structure).exchanged
+
+    def measures(self, turn: Turn) -> bool:
+        """Whether the cohort measures the importance of the blocks at the beginning of a round."""
+        return False
+
+    def measure(self, model: nn.Module, structure: Structure, batches: Iterable[Batch], loss: LossOf) -> list[float]:
+        """The importance of each block for a client's examples; `model` holds the global values, which stay."""
+        raise NotImplementedError
+
+    def extras(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Tensors beside the model's that are exchanged too, zero at first: name -> shape.
+
+        Args:
+            shapes: of the scope's exchanged tensors.
+        """
+        return {}
+
+    def local_term(
+        self,
+        trained: Mapping[str, nn.Parameter],
+        start: Mapping[str, torch.Tensor],
+        memory: Mapping[str, torch.Tensor],
+    ) -> None:
         """Add the gradient of the method's own term of the local objective to the gradients, after each backward.
 
         Args:
             trained: the trained parameters; their ``.grad`` is added to in place.
-            start: the values that the client began the round with.
+            start: the values that the client began the round with, the method's extra tensors among them.
+            memory: what the method kept of this client's last visit; empty at its first.
         """
 
-    def server_step(self, state: State, update: State) -> State:
+    def upload(self, change: State, visit: Visit) -> tuple[State, State]:
+        """What a client sends, and what it keeps for its next visit.
+
+        Args:
+            change: (local value - global value) of every exchanged tensor that it trained.
+            visit: how it came about.
+
+        Returns:
+            The update, which may hold extra tensors; and the client's memory.
+        """
+        return change, {}
+
+    def unweighted(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of the exchanged tensors that are averaged with equal weights, not by the clients' examples."""
+        return frozenset()
+
+    def server_step(self, state: State, update: State, participation: float) -> State:
         """The new values of the exchanged tensors.
 
         Args:
             state: the global state.
-            update: the weighted mean of (local value - global value), for every tensor that some client trained.
+            update: the weighted mean of what the clients sent, for every tensor that some client sent.
+            participation: share of all clients that took part.
         """
         return {name: state[name] + delta for name, delta in update.items()}
 

@@ -14,7 +14,7 @@ from simulate.settings import Settings
 
 Batch = dict[str, torch.Tensor]
 LossOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-LocalTerm = Callable[[Mapping[str, nn.Parameter], Mapping[str, torch.Tensor]], None]
+LocalTerm = Callable[[Mapping[str, nn.Parameter]], None]
 
 
 class TrainSettings(Settings):
@@ -76,7 +76,6 @@ def learning_rate(settings: TrainSettings, round_: int, rounds: int) -> float:
 def train_client(
     model: nn.Module,
     trained: Mapping[str, nn.Parameter],
-    start: Mapping[str, torch.Tensor],
     batches: Iterable[Batch],
     settings: TrainSettings,
     lr: float,
@@ -89,7 +88,6 @@ def train_client(
     Args:
         model: gives an output with logits for a batch without its labels.
         trained: the parameters that the optimizer moves.
-        start: their values at the beginning, for the local term.
         batches: the client's batches in order.
         settings: optimizer settings.
         lr: this round's learning rate.
@@ -105,7 +103,7 @@ def train_client(
             logits = model(**batch).logits
         loss = loss_of(logits, labels)
         loss.backward()
-        local_term(trained, start)
+        local_term(trained)
         if settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(trained.values(), settings.clip_norm)
         optimizer.step()

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.evaluation import Evaluator
@@ -13,6 +15,7 @@ from simulate.engine.worker import ClientReport, Job, ModelFacts
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.ledger import Ledger
+from simulate.method import Turn
 
 Scores = dict[str, dict[str, float]]
 
@@ -24,6 +27,15 @@ class Round:
     number: int
     scores: Scores | None
     bytes_total: int
+
+
+@dataclass
+class Traffic:
+    """Bytes of one client and round beside its update: up, down, and of the set-up transfer."""
+
+    up: int = 0
+    down: int = 0
+    setup: int = 0
 
 
 class Server:
@@ -57,8 +69,8 @@ class Server:
         self.executor = executor
         self.folder = folder
         self.channel = Float32Channel()
-        self.ledger = Ledger(facts.scope.exchanged)
         self.state: State = executor.first("initial")
+        self.ledger = Ledger(self.state)
         self.totals = {"bytes_up": 0, "bytes_down": 0, "bytes_setup": 0}
         self.transfers = 0
         self.visited: set[int] = set()
@@ -76,9 +88,11 @@ class Server:
             clock = Clock()
             clients = cohort(self.settings, len(self.job.shards), self.job.seed, number)
             traffic = self._deliver(clients)
-            total, reports = self._train(number, clients)
+            turn = self._agree(Turn(self.job.seed, number, self.job.rounds), clients, traffic)
+            total, reports = self._train(turn, clients)
             clock.lap("train")
-            new = self.job.method.server_step(self.state, total.average() if total else {})
+            participation = len(clients) / len(self.job.shards)
+            new = self.job.method.server_step(self.state, total.average() if total else {}, participation)
             self.state |= new
             self.ledger.publish(new)
             self.executor.all("receive", self.channel.encode(new))
@@ -88,8 +102,8 @@ class Server:
             self._record(number, reports, traffic, scores, clock.seconds)
             on_round(Round(number, scores, self.totals["bytes_up"] + self.totals["bytes_down"]))
 
-    def _deliver(self, clients: list[int]) -> dict[int, tuple[int, int]]:
-        """What each client downloads before it can train: (bytes of the round, bytes of the set-up transfer)."""
+    def _deliver(self, clients: list[int]) -> dict[int, Traffic]:
+        """What each client downloads before it can train."""
         sizes: dict[tuple[str, ...], int] = {}
         traffic = {}
         for client in clients:
@@ -98,21 +112,49 @@ class Server:
             if names not in sizes:
                 sizes[names] = len(self.channel.encode({name: self.state[name] for name in names}))
             self.transfers += bool(names)
-            traffic[client] = (sizes[names], setup)
+            traffic[client] = Traffic(down=sizes[names], setup=setup)
         return traffic
 
-    def _train(self, number: int, clients: list[int]) -> tuple[ExactSum | None, list[ClientReport]]:
-        """The cohort's local training, costliest clients first; the exact sum and the reports in client order."""
-        examples = {client: len(self.job.shards[client]) for client in clients}
-        total_weight = sum(examples.values())
-        order = sorted(clients, key=lambda client: (-examples[client], client))
-        tasks = [Task("train", (number, client, total_weight), client=client) for client in order]
-        reports = sorted((report for _, report in self.executor.run(tasks)), key=lambda report: report.client)
+    def _agree(self, turn: Turn, clients: list[int], traffic: dict[int, Traffic]) -> Turn:
+        """Where the method asks for it, the cohort's mean importance of each block, measured and sent before training.
+
+        Scores go up, and each client's choice of blocks, a byte for each, comes down.
+        """
+        if not self.job.method.measures(turn):
+            return turn
+        total, sizes = self._visit("measure", clients, lambda client: (turn.round, client))
+        assert total is not None
+        agreed = replace(turn, scores=tuple(total.average()["scores"].tolist()))
+        for client, size in sizes.items():
+            blocks = self._blocks(self.job.method.selected(self.facts.structure, replace(agreed, client=client)))
+            traffic[client].up += size
+            traffic[client].down += len(self.channel.encode({"layers": torch.tensor(blocks, dtype=torch.uint8)}))
+        return agreed
+
+    def _train(self, turn: Turn, clients: list[int]) -> tuple[ExactSum | None, list[ClientReport]]:
+        """The cohort's local training; the exact sum of the updates, and the reports in client order."""
+        total, reports = self._visit("train", clients, lambda client: (replace(turn, client=client),))
         self.visited.update(clients)
+        return total, [reports[client] for client in sorted(reports)]
+
+    def _visit(
+        self, what: str, clients: list[int], arguments: Callable[[int], tuple[Any, ...]]
+    ) -> tuple[ExactSum | None, dict[int, Any]]:
+        """Have the workers visit clients, costliest first; the exact sum of what they sent, and each one's result."""
+        examples = {client: len(self.job.shards[client]) for client in clients}
+        weight = sum(examples.values())
+        order = sorted(clients, key=lambda client: (-examples[client], client))
+        tasks = [Task(what, (*arguments(client), weight), client=client) for client in order]
+        results = {order[index]: result for index, result in self.executor.run(tasks)}
         sums = [part for part in self.executor.all("collect") if part is not None]
         for part in sums[1:]:
             sums[0].merge(part)
-        return (sums[0] if sums else None), reports
+        return (sums[0] if sums else None), results
+
+    def _blocks(self, names: tuple[str, ...]) -> list[int]:
+        """The blocks that a choice of tensors touches."""
+        chosen = set(names)
+        return [number for number, block in enumerate(self.facts.structure.blocks) if not chosen.isdisjoint(block)]
 
     def _evaluate(self) -> Scores:
         """Scores of the global model, or where clients keep personal tensors the mean over the clients' models."""
@@ -122,7 +164,7 @@ class Server:
         self,
         number: int,
         reports: list[ClientReport],
-        traffic: Mapping[int, tuple[int, int]],
+        traffic: Mapping[int, Traffic],
         scores: Scores | None,
         seconds: Mapping[str, float],
     ) -> None:
@@ -134,9 +176,10 @@ class Server:
                 "steps": report.steps,
                 "loss": report.loss,
                 "update_norm": report.update_norm,
-                "bytes_up": report.bytes_up,
-                "bytes_down": traffic[report.client][0],
-                "bytes_setup": traffic[report.client][1],
+                "layers": " ".join(map(str, report.layers)),
+                "bytes_up": traffic[report.client].up + report.bytes_up,
+                "bytes_down": traffic[report.client].down,
+                "bytes_setup": traffic[report.client].setup,
                 "seconds": round(report.seconds, 4),
                 "status": "ok",
             }

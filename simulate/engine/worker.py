@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -16,11 +16,11 @@ from partitions.corpus import Task as CorpusTask
 from simulate import seeds
 from simulate.clients.batches import client_batches
 from simulate.clients.tasks import TASKS
-from simulate.clients.training import DivergenceError, TrainSettings, learning_rate, train_client, train_mode
+from simulate.clients.training import Batch, DivergenceError, TrainSettings, learning_rate, train_client, train_mode
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
-from simulate.method import Method, Scope
+from simulate.method import Method, Scope, Turn, Visit
 from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.encoded import Encoded
 from simulate.models.structure import Structure, find_structure
@@ -71,12 +71,20 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class ClientReport:
-    """One client's visit: examples, steps, mean loss, bytes of the encoded update, its L2 norm, seconds."""
+    """One client's visit.
+
+    Attributes:
+        loss: mean over its steps.
+        layers: the blocks that it trained.
+        bytes_up: encoded length of its update.
+        update_norm: L2 norm of what local training changed.
+    """
 
     client: int
     examples: int
     steps: int
     loss: float
+    layers: tuple[int, ...]
     bytes_up: int
     update_norm: float
     seconds: float
@@ -104,12 +112,13 @@ class Worker:
         self.pad = tokenizer.pad_token_id
         self.structure = find_structure(self.model)
         self.scope = job.method.scope(self.structure)
-        self.trained = {name: self.model.get_parameter(name) for name in self.scope.trained}
+        self.trainable = {name: self.model.get_parameter(name) for name in self.scope.trained}
+        self.trained: dict[str, torch.nn.Parameter] = {}
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        for parameter in self.trained.values():
-            parameter.requires_grad_(True)
-        self.start: State = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
+        extras = job.method.extras({name: tuple(self.trainable[name].shape) for name in self.scope.exchanged})
+        self.extras = {name: torch.zeros(shape, device=job.device) for name, shape in extras.items()}
+        self.start: State = {name: parameter.detach().clone() for name, parameter in self.trainable.items()}
         self.autocast = torch.autocast(job.device, torch.bfloat16, enabled=job.train.precision == "bf16")
         self.clean = True  # the model holds `start`
         self.sum: ExactSum | None = None
@@ -132,65 +141,105 @@ class Worker:
         return os.getpid(), peak_mb()
 
     def initial(self) -> State:
-        """The initial values of the exchanged tensors, on the CPU."""
-        return {name: self.start[name].cpu().clone() for name in self.scope.exchanged}
+        """The initial values of the exchanged tensors, the method's extra ones last, on the CPU."""
+        return {name: self._global(name).cpu().clone() for name in (*self.scope.exchanged, *self.extras)}
 
     def receive(self, payload: bytes) -> None:
         """Take the round's global values."""
         for name, tensor in self.channel.decode(payload).items():
-            self.start[name].copy_(tensor)
+            self._global(name).copy_(tensor)
         self.clean = False
 
-    def train(
-        self, round_: int, client: int, total_weight: int, state: State | None
-    ) -> tuple[ClientReport, State | None]:
+    def _global(self, name: str) -> torch.Tensor:
+        return self.extras[name] if name in self.extras else self.start[name]
+
+    def measure(self, round_: int, client: int, total_weight: int, state: State | None) -> tuple[int, State | None]:
+        """Measure the importance of the blocks for one client, and add it to this worker's sum.
+
+        Returns:
+            Bytes of the encoded scores, and the client's state as it was.
+        """
+        job = self.job
+        self._load(state)
+        self.model.eval()
+        batches = self._batches(round_, client, "measure")
+        scores = job.method.measure(self.model, self.structure, batches, self.task.loss)
+        payload = self.channel.encode({"scores": torch.tensor(scores, dtype=torch.float32)})
+        self._add(self.channel.decode(payload), len(job.shards[client]), total_weight)
+        return len(payload), state
+
+    def train(self, turn: Turn, total_weight: int, state: State | None) -> tuple[ClientReport, State | None]:
         """Train one client, add its update to this worker's sum, and report.
 
         Args:
-            round_: 1 to the number of rounds.
-            client: index of the client's shard.
+            turn: whose turn it is.
             total_weight: examples of the whole cohort.
-            state: the client's personal tensors from its last visit, or None at its first.
+            state: the client's personal tensors and the method's memory from its last visit, or None at its first.
 
         Returns:
-            The report, and the client's personal tensors (None where the method keeps none).
+            The report, and the client's new state (None where the method keeps none).
         """
         begin = time.perf_counter()
-        job = self.job
-        shard = job.shards[client]
+        job, round_, client = self.job, turn.round, turn.client
+        examples = len(job.shards[client])
+        exchanged = job.method.selected(self.structure, turn)
+        self._select((*exchanged, *self.scope.personal))
         start = self._load(state)
+        memory = {name: tensor.to(job.device) for name, tensor in (state or {}).items() if name not in self.trainable}
         self.clean = False
-        train_mode(self.model, self.structure, self.scope.trained)
-        rng = seeds.generator(job.seed, "batches", round_, client)
-        windows, lengths = job.splits["train"].windows(shard), job.splits["train"].lengths
-        batches = client_batches(job.train, windows, lengths, rng)
+        train_mode(self.model, self.structure, self.trained)
+        lr = learning_rate(job.train, round_, job.rounds)
         with seeds.torch_draws(job.seed, "dropout", round_, client):
             result = train_client(
                 self.model,
                 self.trained,
-                start,
-                (self._batch("train", rows) for rows in batches),
+                self._batches(round_, client, "batches"),
                 job.train,
-                learning_rate(job.train, round_, job.rounds),
-                job.method.local_term,
+                lr,
+                lambda trained: job.method.local_term(trained, start, memory),
                 self.task.loss,
                 self.autocast,
             )
-        change = {name: self.trained[name].detach() - start[name] for name in self.trained}
+        change = {name: parameter.detach() - start[name] for name, parameter in self.trained.items()}
         norm = float(torch.stack([tensor.double().square().sum() for tensor in change.values()]).sum().sqrt())
         if not math.isfinite(result.loss + norm):
             raise DivergenceError(
                 f"client {client} diverged in round {round_}: loss {result.loss:g}, update norm {norm:g}; "
                 f"a smaller train.lr than {job.train.lr:g} may help"
             )
-        update = {name: change[name].cpu() for name in self.scope.exchanged}
-        payload = self.channel.encode(update)
+        visit = Visit(start, memory, result.steps, lr, job.train)
+        update, memory = job.method.upload({name: change[name] for name in exchanged}, visit)
+        payload = self.channel.encode({name: tensor.cpu() for name, tensor in update.items()})
+        self._add(self.channel.decode(payload), examples, total_weight)
+        kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
+        kept |= {name: tensor.cpu() for name, tensor in memory.items()}
+        blocks = self.structure.blocks
+        layers = tuple(number for number, block in enumerate(blocks) if not self.trained.keys().isdisjoint(block))
+        seconds = time.perf_counter() - begin
+        report = ClientReport(client, examples, result.steps, result.loss, layers, len(payload), norm, seconds)
+        return report, kept or None
+
+    def _select(self, names: tuple[str, ...]) -> None:
+        """Let gradients flow to these parameters alone."""
+        if names == tuple(self.trained):
+            return
+        for parameter in self.trained.values():
+            parameter.requires_grad_(False)
+        self.trained = {name: self.trainable[name] for name in names}
+        for parameter in self.trained.values():
+            parameter.requires_grad_(True)
+
+    def _batches(self, round_: int, client: int, purpose: str) -> Iterator[Batch]:
+        """A client's batches of a round, in an order of its own for each purpose."""
+        train = self.job.splits["train"]
+        rng = seeds.generator(self.job.seed, purpose, round_, client)
+        for windows in client_batches(self.job.train, train.windows(self.job.shards[client]), train.lengths, rng):
+            yield self._batch("train", windows)
+
+    def _add(self, update: State, weight: int, total_weight: int) -> None:
         if self.sum is None:
             self.sum = ExactSum(total_weight)
-        self.sum.add(self.channel.decode(payload), len(shard))
-        personal = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal} or None
-        seconds = time.perf_counter() - begin
-        return ClientReport(client, len(shard), result.steps, result.loss, len(payload), norm, seconds), personal
+        self.sum.add(update, weight, self.job.method.unweighted(update))
 
     def collect(self) -> ExactSum | None:
         """The sum of the updates trained here since the last call, or None if there were none."""
@@ -218,14 +267,14 @@ class Worker:
     @torch.no_grad()
     def _load(self, state: State | None) -> State:
         """Put the global values, and the client's personal (or else the initial) ones, into the model; give them."""
-        if state is None and self.clean:
-            return self.start
-        own = {name: tensor.to(self.job.device) for name, tensor in (state or {}).items()}
+        if self.clean and (state is None or self.trainable.keys().isdisjoint(state)):
+            return {**self.start, **self.extras}
+        own = {name: tensor.to(self.job.device) for name, tensor in (state or {}).items() if name in self.trainable}
         values = {**self.start, **own}
-        for name, parameter in self.trained.items():
+        for name, parameter in self.trainable.items():
             parameter.copy_(values[name])
-        self.clean = state is None
-        return values
+        self.clean = not own
+        return {**values, **self.extras}
 
     def _batch(self, split: str, rows: np.ndarray) -> dict[str, torch.Tensor]:
         batch = self.task.collate(self.job.splits[split], rows, self.pad)

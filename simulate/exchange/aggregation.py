@@ -35,24 +35,25 @@ class ExactSum:
         self.sums: dict[str, torch.Tensor] = {}
         self.weights: dict[str, int] = {}
 
-    def add(self, update: Mapping[str, torch.Tensor], weight: int) -> None:
+    def add(self, update: Mapping[str, torch.Tensor], weight: int, unweighted: frozenset[str] = frozenset()) -> None:
         """Add one client's update.
 
         Args:
             update: float tensors by name.
             weight: the client's weight, a positive integer.
+            unweighted: names whose weight is 1 for every client.
 
         Raises:
             AggregationError: if an element is not finite, or larger than `LARGEST`.
         """
-        scale = float(weight) * 2.0**self.places
+        weights = {name: 1 if name in unweighted else weight for name in update}
         grid = {}
         for name, tensor in update.items():
             largest = float(tensor.abs().max()) if tensor.numel() else 0.0
             if not largest <= LARGEST:
                 raise AggregationError(f"the update of {name} has an element of size {largest}, more than {LARGEST:g}")
-            grid[name] = tensor.to(torch.float64).mul_(scale).round_().to(torch.int64)
-        self._accumulate(grid, dict.fromkeys(grid, weight))
+            grid[name] = tensor.to(torch.float64).mul_(weights[name] * 2.0**self.places).round_().to(torch.int64)
+        self._accumulate(grid, weights)
 
     def merge(self, other: "ExactSum") -> None:
         """Add another worker's sum to this one."""

@@ -1,7 +1,6 @@
 """Tokenized once: the splits of a corpus as Arrow files in the cache, for every later run and every worker."""
 
 import hashlib
-import inspect
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +8,7 @@ import tokenizers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from partitions.cache import build_once
+from partitions.cache import build_once, source_digest
 from partitions.corpus import Corpus
 from partitions.examples import KEYS
 from simulate.models import encoded, tokenize, windows
@@ -46,7 +45,7 @@ def tokenized(
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
         "special_tokens": tokenizer.special_tokens_map,
         "tokenizers": tokenizers.__version__,
-        "code": [inspect.getsource(module) for module in (encoded, tokenize, windows)],
+        "code": source_digest(encoded, tokenize, windows),
     }
 
     found = {}

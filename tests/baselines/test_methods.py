@@ -92,7 +92,7 @@ def test_scope_follows_the_policy():
 
 def test_averaging_adds_the_mean_update():
     state = {"w": torch.tensor([1.0, 2.0]), "v": torch.tensor([5.0])}
-    assert FedAvg().server_step(state, {"w": torch.tensor([0.5, -1.0])})["w"].tolist() == [1.5, 1.0]
+    assert FedAvg().server_step(state, {"w": torch.tensor([0.5, -1.0])}, 1.0)["w"].tolist() == [1.5, 1.0]
 
 
 def test_lora_starts_as_the_model_it_adapts(tiny_decoder, ner_corpus):

@@ -73,7 +73,7 @@ def actors():
         ("fedprox", "tiny_decoder", "text_corpus", {"evaluate": {"every": 2}}),
         ("local_only", "tiny_encoder", "ner_corpus", {"cohort": {"fraction": 0.5}}),
         ("fedavg", "tiny_decoder", "ner_corpus", {"reading": WINDOWS}),
-        ("layer_skipping", "tiny_encoder", "labelled_corpus", {"reading": WINDOWS}),
+        ("layer_skipping", "tiny_encoder", "labelled_corpus", {"reading": WINDOWS, "partition": {"name": "iid"}}),
     ],
 )
 def test_serial_one_actor_and_two_actors_give_the_same_bits(method, family, task, changes, tmp_path, request, actors):

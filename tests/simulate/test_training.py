@@ -33,11 +33,13 @@ def half_square(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return 0.5 * (logits - labels).square().sum()
 
 
-def steps(model: Quadratic, settings: TrainSettings, targets: list[list[float]], term=lambda trained, start: None):
+def steps(model: Quadratic, settings: TrainSettings, targets: list[list[float]], term=lambda *_: None):
     trained = dict(model.named_parameters())
     start = {name: parameter.detach().clone() for name, parameter in trained.items()}
     batches = [{"labels": torch.tensor(target)} for target in targets]
-    return train_client(model, trained, start, batches, settings, settings.lr, term, half_square, NO_AUTOCAST)
+    return train_client(
+        model, trained, batches, settings, settings.lr, lambda _: term(trained, start, {}), half_square, NO_AUTOCAST
+    )
 
 
 def sgd(**settings) -> TrainSettings:
