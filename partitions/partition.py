@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from partitions.category import Category
+
 
 class PartitionError(ValueError):
     """A partition that cannot be made as asked; the message names the numbers that do not fit."""
@@ -19,10 +21,12 @@ class Partition:
     Attributes:
         num_clients: number of clients, numbered from 0; a client may hold nothing.
         owners: the client of each example, shape (n,), int64.
+        skewed_by: what the examples were told apart by to spread them unequally; None where by nothing.
     """
 
     num_clients: int
     owners: npt.NDArray[np.int64] = field(repr=False)
+    skewed_by: Category | None = field(default=None, repr=False)
     _order: npt.NDArray[np.int64] = field(init=False, repr=False)
     _offsets: npt.NDArray[np.int64] = field(init=False, repr=False)
 

@@ -1,13 +1,18 @@
-"""How unequal the clients of a partition are: sizes, label mixtures, and distances between them."""
+"""How unequal the clients of a partition are: sizes, label mixtures, and distances between them.
+
+The earth mover's distance of a client to all examples is the ``total_variation`` of `client_table`.
+"""
 
 import hashlib
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from partitions.labels import Labels
 from partitions.partition import Partition
 
 MAX_DIVERGENCE_TERMS = 20_000_000
@@ -16,15 +21,19 @@ MAX_DIVERGENCE_TERMS = 20_000_000
 Array = npt.NDArray[np.float64]
 
 
-def label_counts(partition: Partition, labels: Sequence[str]) -> pd.DataFrame:
+def label_counts(partition: Partition, labels: Labels) -> pd.DataFrame:
     """Examples of each client (rows, in order) and label (columns, sorted).
 
     Args:
         partition: who holds which of n examples.
-        labels: the label of each example, length n.
+        labels: the label of each example, or a list of them, in which case an example counts once for each; length n.
+            Groups or clusters are counted in the same way.
     """
-    codes, names = pd.factorize(np.asarray(labels, dtype=object), sort=True)
-    cells = np.bincount(partition.owners * len(names) + codes, minlength=partition.num_clients * len(names))
+    several = [names for names in labels if not isinstance(names, str)]
+    flat = np.asarray(list(chain.from_iterable(several)) if several else labels, dtype=object)
+    owners = np.repeat(partition.owners, [len(names) for names in several]) if several else partition.owners
+    codes, names = pd.factorize(flat, sort=True)
+    cells = np.bincount(owners * len(names) + codes, minlength=partition.num_clients * len(names))
     return pd.DataFrame(
         cells.reshape(partition.num_clients, len(names)),
         index=pd.RangeIndex(partition.num_clients, name="client"),
@@ -33,13 +42,13 @@ def label_counts(partition: Partition, labels: Sequence[str]) -> pd.DataFrame:
 
 
 def client_table(counts: pd.DataFrame) -> pd.DataFrame:
-    """One row a client: ``examples``, ``effective_classes`` and ``total_variation``.
+    """One row a client: ``effective_classes`` and ``total_variation``.
 
     ``effective_classes`` is exp(H) with H the Shannon entropy (nats) of the client's labels, the Hill number of order
     1 (Hill 1973, Ecology 54): 1 for a single label, C for C labels in equal parts. ``total_variation`` is the distance
     of the client's label distribution p to that of all examples q, ``sum |p - q| / 2``, in [0, 1]: the share of its
-    examples that would have to change their label. It is the earth mover's distance if any two labels are at distance
-    1; what Zhao et al. (arXiv 1806.00582) call EMD is twice this. Both are NaN for a client without examples.
+    examples that would have to change their label. It is the earth mover's distance (EMD) if any two labels are at
+    distance 1; what Zhao et al. (arXiv 1806.00582) call EMD is twice this. Both are NaN for a client without labels.
 
     Args:
         counts: examples a client and label, as `label_counts` gives them.
@@ -48,10 +57,10 @@ def client_table(counts: pd.DataFrame) -> pd.DataFrame:
     everyone = counts.sum(axis="index").to_numpy()
     return pd.DataFrame(
         {
-            "examples": counts.sum(axis="columns"),
             "effective_classes": np.exp(_entropy(distributions)),
             "total_variation": np.abs(distributions - everyone / everyone.sum()).sum(axis=1) / 2,
-        }
+        },
+        index=counts.index,
     )
 
 
@@ -79,54 +88,78 @@ def mean_pairwise_divergence(counts: pd.DataFrame) -> float:
 
 
 def describe(
-    partition: Partition, labels: Sequence[str], lengths: Sequence[int] | npt.NDArray[np.int64]
+    partition: Partition,
+    labels: Labels,
+    lengths: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The record of a partition of the train split, as in a run folder's partition.json.
 
     Args:
         partition: who holds which of n examples.
-        labels: the partition label of each example, length n.
-        lengths: the length of each example in tokens, length n.
+        labels: the label of each example, or a list of them, length n.
+        lengths: the length of each example in tokens, length n, if known.
+        groups: the natural origin of each example, length n; empty, or all empty, where unknown.
 
     Returns:
-        ``labels`` (sorted); ``split``; ``statistics``, over clients and all unweighted: their number, ``examples`` in
-        all and of the smallest, median and largest client, ``effective_classes`` of all examples together and the
-        clients' mean, ``js_divergence_bits`` (None with one client) and ``total_variation`` to all examples, mean and
-        largest; ``clients``, each with its examples, tokens, label counts above zero, and the SHA-256 of its sorted
-        indices as little-endian int64.
+        ``labels`` (sorted); ``split``; ``skewed_by``: label, group, cluster or None; ``statistics``, over clients and
+        all unweighted: their number, ``examples`` in all and of the smallest, median and largest client,
+        ``effective_classes`` of all examples together and the clients' mean, ``js_divergence_bits`` (None with one
+        client) and ``total_variation`` to all examples, mean and largest; ``clients``, each with its examples, tokens
+        (if lengths are given), label counts above zero, effective classes and total variation (None for a client
+        without labels), and the SHA-256 of its sorted indices as little-endian int64. Where examples have groups, and
+        where they were spread by cluster, the same for these: ``groups``, ``group_statistics``, and for each client
+        ``group_counts``, ``group_effective_classes``, ``group_total_variation``.
     """
-    counts = label_counts(partition, labels)
-    table = client_table(counts)
-    together = client_table(counts.sum(axis="index").to_frame().T)
-    divergence = mean_pairwise_divergence(counts)
-    tokens = np.zeros(partition.num_clients, dtype=np.int64)
-    np.add.at(tokens, partition.owners, np.asarray(lengths, dtype=np.int64))
-    names, rows = counts.columns.tolist(), counts.to_numpy()
-    return {
-        "labels": names,
+    kinds: dict[str, Labels] = {"label": labels}
+    if any(groups):
+        kinds["group"] = groups
+    skew = partition.skewed_by
+    if skew and skew.kind not in kinds:
+        kinds[skew.kind] = np.array(skew.names, dtype=object)[skew.codes].tolist()
+    sizes = partition.sizes
+    clients: list[dict[str, Any]] = [{"client": client, "examples": size} for client, size in enumerate(sizes.tolist())]
+    if lengths is not None:
+        tokens = np.bincount(partition.owners, weights=np.asarray(lengths), minlength=partition.num_clients)
+        for client, count in zip(clients, tokens.astype(np.int64).tolist(), strict=True):
+            client["tokens"] = count
+    record: dict[str, Any] = {
+        "labels": [],
         "split": "train",
+        "skewed_by": skew.kind if skew else None,
         "statistics": {
             "clients": partition.num_clients,
-            "examples": int(table["examples"].sum()),
-            "examples_min": int(table["examples"].min()),
-            "examples_median": float(table["examples"].median()),
-            "examples_max": int(table["examples"].max()),
-            "effective_classes_all": float(together["effective_classes"].iloc[0]),
-            "effective_classes_mean": float(table["effective_classes"].mean()),
-            "js_divergence_bits": None if np.isnan(divergence) else divergence,
-            "total_variation_mean": float(table["total_variation"].mean()),
-            "total_variation_max": float(table["total_variation"].max()),
+            "examples": int(sizes.sum()),
+            "examples_min": int(sizes.min()),
+            "examples_median": float(np.median(sizes)),
+            "examples_max": int(sizes.max()),
         },
-        "clients": [
-            {
-                "client": client,
-                "examples": size,
-                "tokens": int(tokens[client]),
-                "label_counts": {names[place]: int(rows[client, place]) for place in np.flatnonzero(rows[client])},
-                "indices_sha256": hashlib.sha256(partition.indices(client).astype("<i8").tobytes()).hexdigest(),
-            }
-            for client, size in enumerate(partition.sizes.tolist())
-        ],
+    }
+    for kind, values in kinds.items():
+        prefix = "" if kind == "label" else f"{kind}_"
+        counts = label_counts(partition, values)
+        table = client_table(counts)
+        record[f"{kind}s"] = counts.columns.tolist()
+        record.setdefault(f"{prefix}statistics", {}).update(_mixture_statistics(counts, table))
+        names, rows = counts.columns.tolist(), counts.to_numpy()
+        measures = table.astype(object).where(table.notna(), None).to_dict("records")
+        for client, row, measured in zip(clients, rows, measures, strict=True):
+            client[f"{kind}_counts"] = {names[place]: int(row[place]) for place in np.flatnonzero(row)}
+            client.update({f"{prefix}{name}": value for name, value in measured.items()})
+    for number, client in enumerate(clients):
+        client["indices_sha256"] = hashlib.sha256(partition.indices(number).astype("<i8").tobytes()).hexdigest()
+    return {**record, "clients": clients}
+
+
+def _mixture_statistics(counts: pd.DataFrame, table: pd.DataFrame) -> dict[str, float | None]:
+    together = client_table(counts.sum(axis="index").to_frame().T)
+    divergence = mean_pairwise_divergence(counts)
+    return {
+        "effective_classes_all": float(together["effective_classes"].iloc[0]),
+        "effective_classes_mean": float(table["effective_classes"].mean()),
+        "js_divergence_bits": None if np.isnan(divergence) else divergence,
+        "total_variation_mean": float(table["total_variation"].mean()),
+        "total_variation_max": float(table["total_variation"].max()),
     }
 
 

@@ -18,7 +18,10 @@ from pathlib import Path
 from rich.console import Console
 
 from baselines import METHODS
+from partitions.statistics import describe
 from simulate.config import Experiment, load
+from simulate.engine.records import write_json
+from simulate.experiment import spread
 from simulate.progress import ProgressWatcher
 from simulate.study import ablation, comparison, run_all
 
@@ -37,7 +40,7 @@ def run(
     Returns:
         The run folder, in a list.
     """
-    return _run({Path(output): load(source, overrides)}, console)
+    return simulate({Path(output): load(source, overrides)}, console)
 
 
 def compare(
@@ -61,7 +64,7 @@ def compare(
     Returns:
         The run folders, method by method.
     """
-    return _run(comparison(source, methods, seeds, overrides, Path(output)), console)
+    return simulate(comparison(source, methods, seeds, overrides, Path(output)), console)
 
 
 def ablate(
@@ -85,10 +88,39 @@ def ablate(
     Returns:
         The run folders, ratio by ratio.
     """
-    return _run(ablation(source, skip_ratios, seeds, overrides, Path(output)), console)
+    return simulate(ablation(source, skip_ratios, seeds, overrides, Path(output)), console)
 
 
-def _run(runs: Mapping[Path, Experiment], console: Console | None) -> list[Path]:
+def partition(source: str | Path, output: str | Path, overrides: Sequence[str] = ()) -> Path:
+    """Spread the training examples over clients as a run would; no model is loaded and nothing trained.
+
+    Args:
+        source: a preset's name, or the path of a YAML file.
+        output: the JSON file to write.
+        overrides: ``key=value`` settings, such as ``partition=natural`` or ``partition.alpha=0.1``.
+
+    Returns:
+        The file: a record as ``partition.json`` in a run folder (without ``tokens``, which need a tokenizer), for
+        `results.curves.partition_figure`.
+    """
+    experiment = load(source, overrides)
+    traits, found = spread(experiment, experiment.corpus.load())
+    file = Path(output)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, describe(found, traits.labels, groups=traits.groups))
+    return file
+
+
+def simulate(runs: Mapping[Path, Experiment], console: Console | None = None) -> list[Path]:
+    """Run experiments, each into its folder.
+
+    Args:
+        runs: run folder -> experiment, as `simulate.config.load` gives it.
+        console: where progress is shown; by default on standard output.
+
+    Returns:
+        The run folders.
+    """
     if console is None:  # a notebook asks for colour as a terminal would, but cannot redraw a bar
         console = Console(force_terminal=sys.stdout.isatty(), force_jupyter=False)
     with ProgressWatcher(console, len(runs), sum(experiment.rounds for experiment in runs.values())) as watcher:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -31,6 +33,22 @@ Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folde
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+class View(StrEnum):
+    """How `partition` draws clients."""
+
+    HEATMAP = "heatmap"
+    BUBBLES = "bubbles"
+    DISTRIBUTIONS = "distributions"
+
+
+class Show(StrEnum):
+    """What `partition` shows of each client."""
+
+    LABEL = "label"
+    GROUP = "group"
+    CLUSTER = "cluster"
+
+
 @app.command()
 def run(source: Source, overrides: Overrides = None, output: Output = None, debug: Debug = False) -> None:
     """Run one experiment.
@@ -48,7 +66,7 @@ def run(source: Source, overrides: Overrides = None, output: Output = None, debu
 
     experiment = load(source, overrides or [])
     folder = output or _new_folder(f"{experiment.name}-{experiment.parts['method']}-seed{experiment.seed}")
-    api.run(source, folder, overrides or [], console)
+    api.simulate({folder: experiment}, console)
     _table([folder])
     _wrote(*sorted(folder.iterdir()))
 
@@ -175,11 +193,60 @@ def plan(source: Source, overrides: Overrides = None, debug: Debug = False) -> N
     console.print(grid)
 
 
+@app.command()
+def partition(
+    source: Source,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Stem of the files to write; by default in a folder in runs/.")
+    ] = None,
+    view: Annotated[
+        View | None, typer.Option(help="By default the heatmap, of many clients the distributions.")
+    ] = None,
+    show: Annotated[
+        Show | None, typer.Option(help="What of each client; by default what the partition is skewed by.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Say and draw what each client holds, without loading a model or training.
+
+    Examples:
+
+        skipfl partition demo partition.alpha=0.1 -o alpha0.1
+
+        skipfl partition demo partition=natural partition.clients=6
+
+        skipfl partition demo partition.by=group partition.clients=1000 --view distributions --show label
+    """
+    from results import curves, partition_tables
+    from results.partition_record import read_partition
+    from simulate import api
+    from simulate.config import read
+
+    stem = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-partition") / "partition"
+    stem = stem.with_suffix("") if stem.suffix in (".png", ".pdf", ".json") else stem
+    file = api.partition(source, stem.with_name(f"{stem.name}.json"), overrides or [])
+    record = read_partition(file)
+    summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in partition_tables.summary_rows(record):
+        summary.add_row(name, value)
+    heading, *rows = partition_tables.client_rows(record, record.kind(show), first=20, last=5)
+    clients = Table(box=None, padding=(0, 2, 0, 0))
+    for name in heading:
+        clients.add_column(name, justify="left" if name == heading[-1] else "right")
+    for row in rows:
+        clients.add_row(*row)
+    console.print(summary, "", clients, "", sep="\n", end="")
+    figure, *_ = curves.partition_figure(file, view, show)
+    _wrote(file, *curves.save(figure, stem))
+
+
 @app.command("list")
 def list_(debug: Debug = False) -> None:
     """List presets, methods, layer policies, corpora and partitioners."""
     from baselines import METHODS
     from baselines.policies import POLICIES
+    from baselines.server import SERVER_OPTIMIZERS
     from partitions.corpora import CORPORA
     from partitions.partitioners import PARTITIONERS
     from simulate.config import presets
@@ -188,7 +255,8 @@ def list_(debug: Debug = False) -> None:
     for kind, entries in {
         "presets": presets(),
         "methods": _first_lines(METHODS),
-        "policies": {name: (policy.__doc__ or "").splitlines()[0] for name, policy in POLICIES.items()},
+        "policies": POLICIES,
+        "server optimizers": _first_lines(SERVER_OPTIMIZERS),
         "corpora": _first_lines(CORPORA),
         "partitioners": _first_lines(PARTITIONERS),
     }.items():
@@ -252,6 +320,7 @@ def _first_lines(table: Mapping[str, str]) -> dict[str, str]:
 
 def main() -> None:
     """Run a command; a user's mistake ends in one line on stderr and exit code 2."""
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
         app()
     except Exception as error:

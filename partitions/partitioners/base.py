@@ -1,109 +1,96 @@
-"""What all partitioners share: the number of clients, and a smallest client size that is always kept."""
+"""What all partitioners share: clients, whole documents, and a smallest client size that is always kept."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from partitions.category import Category
 from partitions.partition import Partition, PartitionError
-
-Owners = npt.NDArray[np.int64]
+from partitions.partitioners import documents
+from partitions.partitioners.dealing import Owners, Shares, deal, fill_up
+from partitions.traits import Traits
 
 
 class Partitioner(BaseModel):
-    """Spreads labelled examples over clients.
+    """Spreads examples over clients: of each class (label, group, ...) every client gets a share.
+
+    A partitioner says what the classes are (`category`, by default all examples are one class) and in which shares
+    the clients hold them (`shares`); dealing the examples out, whole documents and the smallest size are settled here.
 
     Attributes:
         clients: number of clients.
-        min_size: the fewest examples a client may hold.
+        min_size: the fewest examples a client may hold. Clients that their shares leave below it are filled up with
+            examples of the largest clients, and so take on some of their mixture.
+        whole_documents: keep all examples of a document (or patient, where the corpus names patients) on one client. A
+            document counts as its most frequent class; an example without a document stands alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     clients: Annotated[int, Field(ge=1)] = 10
     min_size: Annotated[int, Field(ge=1)] = 1
+    whole_documents: bool = False
 
-    def split(self, labels: Sequence[str] | npt.NDArray[np.str_], rng: np.random.Generator) -> Partition:
+    def split(self, traits: Traits, rng: np.random.Generator) -> Partition:
         """Spread examples over clients.
 
-        Clients that `assign` leaves below ``min_size`` are filled up with examples drawn at random from the largest
-        clients (`fill_up`), so the minimum is met in one pass, however skewed the assignment.
-
         Args:
-            labels: the partition label of each example, length n.
-            rng: source of all randomness; equal labels and an equal state give an equal partition.
+            traits: of the n examples.
+            rng: source of all randomness; equal traits and an equal state give an equal partition.
 
         Raises:
-            PartitionError: if n examples cannot give every client ``min_size`` of them.
+            PartitionError: if n examples, or their documents, cannot give every client ``min_size`` examples, or
+                the traits lack what the partitioner goes by.
         """
-        if self.clients * self.min_size > len(labels):
+        if self.clients * self.min_size > len(traits):
             raise PartitionError(
                 f"{self.clients} clients of at least {self.min_size} examples each (partition.clients, "
-                f"partition.min_size) need {self.clients * self.min_size} examples; there are {len(labels)}"
+                f"partition.min_size) need {self.clients * self.min_size} examples; there are {len(traits)}"
             )
-        codes, names = pd.factorize(np.asarray(labels, dtype=object), sort=True)
-        owners = self.assign(codes, len(names), rng)
-        return Partition(self.clients, fill_up(owners, self.clients, self.min_size, rng))
+        category = self.category(traits, rng)
+        classes = np.zeros(len(traits), dtype=np.intp) if category is None else category.codes
+        if self.whole_documents:
+            document = documents.of_examples(traits.documents)
+            sizes = np.bincount(document)
+            owners = self._deal(documents.main_class(document, classes), sizes, rng)
+            owners = documents.fill_up(owners, sizes, self.clients, self.min_size, rng)[document]
+        else:
+            owners = self._deal(classes, np.ones(len(traits), dtype=np.int64), rng)
+            owners = fill_up(owners, self.clients, self.min_size, rng)
+        return Partition(self.clients, owners, category)
+
+    def category(self, traits: Traits, rng: np.random.Generator) -> Category | None:
+        """What examples are told apart by; None where all are alike.
+
+        Raises:
+            PartitionError: if the traits lack it.
+        """
+        return None
 
     @abstractmethod
-    def assign(self, classes: npt.NDArray[np.intp], num_classes: int, rng: np.random.Generator) -> Owners:
-        """A client for each example, whatever the sizes of the clients.
+    def shares(self, sizes: npt.NDArray[np.int64], rng: np.random.Generator) -> Iterable[Shares]:
+        """For each class, in order, how the clients share it.
 
         Args:
-            classes: each example's label as its place among the sorted labels, shape (n,).
-            num_classes: number of labels.
+            sizes: examples of each class, none empty, shape (c,).
             rng: source of all randomness.
 
         Returns:
-            The client of each example, shape (n,).
+            c rows of non-negative weights, shape (clients,) each, whose ratios are the clients' shares.
+
+        Raises:
+            PartitionError: if the classes cannot be shared as the settings ask.
         """
 
-
-def fill_up(owners: Owners, clients: int, min_size: int, rng: np.random.Generator) -> Owners:
-    """Owners with as few examples as possible moved so that every client holds ``min_size``.
-
-    The examples come from the largest clients, which are levelled down to a common size; which examples move, and to
-    which of the small clients, is random. A client that is filled up thereby takes on some of the large clients'
-    label distribution.
-
-    Args:
-        owners: the client of each of n examples, with ``n >= clients * min_size``.
-        clients: number of clients.
-        min_size: the fewest examples a client may hold.
-        rng: source of all randomness; not used if no client is too small.
-
-    Returns:
-        The client of each example, shape (n,).
-    """
-    sizes = np.bincount(owners, minlength=clients)
-    missing = np.maximum(min_size - sizes, 0)
-    needed = missing.sum()
-    if not needed:
+    def _deal(self, classes: npt.NDArray[np.intp], sizes: npt.NDArray[np.int64], rng: np.random.Generator) -> Owners:
+        """A client for each unit (document or example) of a class and size, whatever the sizes of the clients."""
+        owners = np.empty(len(classes), dtype=np.int64)
+        members_of_all = np.split(np.argsort(classes, kind="stable"), np.cumsum(np.bincount(classes))[:-1])
+        totals = np.array([sizes[members].sum() for members in members_of_all])
+        for members, shares in zip(members_of_all, self.shares(totals, rng), strict=True):
+            owners[members] = deal(shares, sizes[members], rng)
         return owners
-    surplus = _level_down(sizes, needed, rng)
-    shuffled = rng.permutation(len(owners))
-    by_owner = shuffled[np.argsort(owners[shuffled], kind="stable")]
-    place_in_client = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    moved = by_owner[place_in_client < np.repeat(surplus, sizes)]
-    filled = owners.copy()
-    filled[rng.permutation(moved)] = np.repeat(np.arange(clients), missing)
-    return filled
-
-
-def _level_down(sizes: npt.NDArray[np.int64], needed: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """How many examples each client gives, ``needed`` in all, so that the largest are as small as possible."""
-    low, high = 0, int(sizes.max())
-    while low < high:
-        level = (low + high) // 2
-        if np.maximum(sizes - level, 0).sum() <= needed:
-            high = level
-        else:
-            low = level + 1
-    given = np.maximum(sizes - high, 0)
-    one_more = rng.permutation(np.flatnonzero(sizes >= high))[: needed - given.sum()]
-    given[one_more] += 1
-    return given

@@ -1,14 +1,17 @@
 """IID: equal random shares, so that all clients draw from one distribution."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
-from partitions.partitioners.base import Owners, Partitioner
+from partitions.partitioners.base import Partitioner
+from partitions.partitioners.dealing import Shares
 
 
 class Iid(Partitioner):
-    """Shuffled examples dealt in turn: client sizes differ by at most one."""
+    """Shuffled examples in equal parts: client sizes differ by at most one, or with whole documents by about one."""
 
-    def assign(self, classes: npt.NDArray[np.intp], num_classes: int, rng: np.random.Generator) -> Owners:
-        """The client of each example, shape (n,); the labels play no part."""
-        return rng.permutation(len(classes)) % self.clients
+    def shares(self, sizes: npt.NDArray[np.int64], rng: np.random.Generator) -> Iterable[Shares]:
+        """One row of equal weights."""
+        return [np.ones(self.clients)]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partitions import statistics
+from partitions.category import Category
 from partitions.partition import Partition
 from partitions.statistics import client_table, describe, label_counts, mean_pairwise_divergence
 
@@ -33,7 +34,6 @@ def test_label_counts():
 
 def test_client_table():
     table = client_table(label_counts(PARTITION, LABELS))
-    assert table["examples"].tolist() == [4, 2, 2]
     assert table["effective_classes"].tolist() == pytest.approx([2, 1, 1])
     assert table["total_variation"].tolist() == pytest.approx([0, 0.5, 0.5])
 
@@ -77,8 +77,8 @@ def test_divergence_of_a_sample_of_pairs_is_close_and_repeatable(monkeypatch):
 
 def test_describe_is_the_record_of_the_run_folder():
     record = describe(PARTITION, LABELS, LENGTHS)
-    assert list(record) == ["labels", "split", "statistics", "clients"]
-    assert (record["labels"], record["split"]) == (["a", "b"], "train")
+    assert list(record) == ["labels", "split", "skewed_by", "statistics", "clients"]
+    assert (record["labels"], record["split"], record["skewed_by"]) == (["a", "b"], "train", None)
     assert record["statistics"] == {
         "clients": 3,
         "examples": 8,
@@ -97,13 +97,15 @@ def test_describe_is_the_record_of_the_run_folder():
             "examples": len(indices),
             "tokens": tokens,
             "label_counts": label_counts,
+            "effective_classes": pytest.approx(effective),
+            "total_variation": pytest.approx(distance),
             "indices_sha256": hashlib.sha256(struct.pack(f"<{len(indices)}q", *indices)).hexdigest(),
         }
-        for client, (indices, tokens, label_counts) in enumerate(
+        for client, (indices, tokens, label_counts, effective, distance) in enumerate(
             [
-                ([0, 2, 5, 6], 3 + 7 + 17 + 19, {"a": 2, "b": 2}),
-                ([1, 3], 5 + 11, {"a": 2}),
-                ([4, 7], 13 + 23, {"b": 2}),
+                ([0, 2, 5, 6], 3 + 7 + 17 + 19, {"a": 2, "b": 2}, 2, 0),
+                ([1, 3], 5 + 11, {"a": 2}, 1, 0.5),
+                ([4, 7], 13 + 23, {"b": 2}, 1, 0.5),
             ]
         )
     ]
@@ -120,7 +122,46 @@ def test_describe_one_client_and_an_empty_client():
         "examples": 0,
         "tokens": 0,
         "label_counts": {},
+        "effective_classes": None,
+        "total_variation": None,
         "indices_sha256": hashlib.sha256(b"").hexdigest(),
     }
     assert record["statistics"]["effective_classes_mean"] == 1
     json.dumps(record, allow_nan=False)
+
+
+def test_describe_without_lengths_has_no_tokens():
+    assert "tokens" not in describe(PARTITION, LABELS)["clients"][0]
+
+
+def test_describe_counts_every_label_of_multi_label_text():
+    # Client 0 holds {a, b} and {a}: shares 2/3 and 1/3. Client 1 holds {b} and a text without any. Together 1/2.
+    record = describe(Partition(2, np.array([0, 0, 1, 1])), [["a", "b"], ["a"], ["b"], []])
+    assert [client["label_counts"] for client in record["clients"]] == [{"a": 2, "b": 1}, {"b": 1}]
+    assert [client["examples"] for client in record["clients"]] == [2, 2]
+    assert [client["total_variation"] for client in record["clients"]] == pytest.approx([1 / 6, 1 / 2])
+    assert record["statistics"]["examples"] == 4
+
+
+def test_describe_counts_groups_where_there_are_any():
+    # Groups of client 0: x, x, y, y; of client 1: x, x; of client 2: y, y: as the labels, so the same statistics.
+    groups = [{"a": "x", "b": "y"}[label] for label in LABELS]
+    record = describe(PARTITION, LABELS, groups=groups)
+    assert record["groups"] == ["x", "y"]
+    assert record["group_statistics"] == {
+        name: value for name, value in record["statistics"].items() if not name.startswith(("clients", "examples"))
+    }
+    assert record["clients"][1]["group_counts"] == {"x": 2}
+    assert record["clients"][1]["group_total_variation"] == 0.5
+    assert "groups" not in describe(PARTITION, LABELS, groups=[""] * 8)
+
+
+def test_describe_says_what_the_partition_is_skewed_by():
+    clusters = Category.of("cluster", ["1", "1", "2", "1", "2", "2", "1", "2"])
+    record = describe(Partition(3, PARTITION.owners, clusters), LABELS)
+    assert record["skewed_by"] == "cluster"
+    assert record["clusters"] == ["1", "2"]
+    assert record["clients"][2]["cluster_counts"] == {"2": 2}
+    labels = Category.of("label", LABELS)
+    assert describe(Partition(3, PARTITION.owners, labels), LABELS)["skewed_by"] == "label"
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
