@@ -1,29 +1,45 @@
 """The scope of layer skipping: chosen blocks, the final norm and the head. Methods compose with it by inheriting it."""
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
+from torch import nn
 
-from baselines.policies import POLICIES
-from simulate.method import Method, MethodError, Scope
+from baselines.importance import MEASURES
+from baselines.parts import PARTS, Part
+from baselines.policies import FIXED, MOVING, POLICIES
+from simulate.clients.training import Batch, LossOf
+from simulate.method import Method, MethodError, Scope, Turn
 from simulate.models.structure import Structure
 from simulate.registry import suggest
+
+Count = Annotated[int, Field(ge=0)]
 
 
 class LayerScope(Method):
     """Trains and exchanges some blocks, the final norm and the head; embeddings and the other blocks stay frozen.
 
-    Without `layers` and `skip_ratio` the whole model is trained, embeddings included.
+    Without `layers`, `skip_ratio` and `budgets` the whole model is trained, embeddings included.
 
     Attributes:
-        layers: number of trained blocks, 0 (final norm and head only) to all.
+        layers: number of trained blocks, 0 (final norm and head only) to all; or a list of the blocks, from 0.
         skip_ratio: frozen blocks / all blocks, instead of `layers`; gives the nearest whole number of trained blocks.
         policy: which blocks those are, see `baselines.policies`.
+        last_layers: the number of trained blocks in the last round; it grows or shrinks linearly from `layers`.
+        budgets: blocks that each client can train, instead of `layers`: client i those of number i modulo the length.
+            Each block is averaged over the clients that trained it.
+        warmup_rounds: rounds at the beginning in which all blocks are trained.
+        parts: train only the attention, the mlp, or the norms and biases of the chosen blocks.
     """
 
-    layers: Annotated[int, Field(ge=0)] | None = None
+    layers: Count | Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     skip_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     policy: str = "top"
+    last_layers: Count | None = None
+    budgets: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+    warmup_rounds: Annotated[int, Field(ge=0)] = 0
+    parts: Part = "all"
 
     @field_validator("policy")
     @classmethod
@@ -33,35 +49,108 @@ class LayerScope(Method):
         return policy
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if self.layers is not None and self.skip_ratio is not None:
-            raise ValueError("give layers or skip_ratio, not both")
+    def _fits(self) -> Self:
+        given = [name for name in ("layers", "skip_ratio", "budgets") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}")
+        if isinstance(self.layers, tuple) and (len(set(self.layers)) < len(self.layers) or self.policy != "top"):
+            raise ValueError(f"layers = {list(self.layers)}: expected different blocks, and no policy beside them")
+        if self.last_layers is not None and not isinstance(self.layers, int):
+            raise ValueError(f"last_layers = {self.last_layers} needs layers, the number of blocks to begin with")
+        moves = self.policy in MOVING or self.warmup_rounds or self.parts != "all"
+        if moves and not given:
+            raise ValueError("policy, warmup_rounds and parts choose among blocks; give layers, skip_ratio or budgets")
         return self
 
     def trained_layers(self, depth: int) -> int | None:
-        """How many of `depth` blocks are trained; None for the whole model, embeddings included.
+        """How many of `depth` blocks are trained, where that is one number; None where it is not, or for all tensors.
 
         Raises:
             MethodError: if more layers are asked for than the model has.
         """
         if self.skip_ratio is not None:
             return int(depth * (1 - self.skip_ratio) + 0.5)
-        if self.layers is not None and self.layers > depth:
-            raise MethodError(f"method.layers = {self.layers}, but the model has {depth} layers")
-        return self.layers
+        if isinstance(self.layers, tuple):
+            if max(self.layers) >= depth:
+                raise MethodError(f"method.layers = {list(self.layers)}, but the model's blocks are 0 to {depth - 1}")
+            return len(self.layers)
+        for name, wanted in (("layers", self.layers), ("last_layers", self.last_layers)):
+            self._check(name, wanted, depth)
+        for wanted in self.budgets or ():
+            self._check("budgets", wanted, depth)
+        return self.layers if self.last_layers is None else None
 
     def scope(self, structure: Structure) -> Scope:
-        depth = len(structure.blocks)
-        layers = self.trained_layers(depth)
-        if layers is None:
+        counts = self._counts(len(structure.blocks))
+        if counts is None:
             return Scope(exchanged=structure.names)
-        chosen = [name for block in POLICIES[self.policy](depth, layers) for name in structure.blocks[block]]
-        return Scope(exchanged=(*chosen, *structure.final, *structure.head))
+        if self.policy in MOVING or self.warmup_rounds:
+            return Scope(exchanged=self._names(structure, range(len(structure.blocks))))
+        if self.last_layers is not None:
+            counts = list(range(min(counts), max(counts) + 1))
+        blocks = {block for count in counts for block in self._fixed(len(structure.blocks), count)}
+        return Scope(exchanged=self._names(structure, sorted(blocks)))
+
+    def selected(self, structure: Structure, turn: Turn) -> tuple[str, ...]:
+        depth = len(structure.blocks)
+        if self._counts(depth) is None:
+            return structure.names
+        if turn.round <= self.warmup_rounds:
+            return self._names(structure, range(depth))
+        count = self._count(depth, turn)
+        if self.policy in MOVING:
+            return self._names(structure, MOVING[self.policy](depth, count, turn))
+        return self._names(structure, self._fixed(depth, count))
+
+    def measures(self, turn: Turn) -> bool:
+        return self.policy in MEASURES and turn.round > self.warmup_rounds
+
+    def measure(self, model: nn.Module, structure: Structure, batches: Iterable[Batch], loss: LossOf) -> list[float]:
+        return MEASURES[self.policy](model, structure, batches, loss)
 
     def label(self, structure: Structure) -> str:
         depth = len(structure.blocks)
-        layers = self.trained_layers(depth)
-        if layers is None:
+        counts = self._counts(depth)
+        if counts is None:
             return self.title
-        which = "" if self.policy == "top" else f"{self.policy} "
-        return f"{self.title} ({which}{layers}/{depth} layers)"
+        said = [] if self.policy == "top" or isinstance(self.layers, tuple) else [self.policy.replace("_", " ")]
+        said += [] if self.parts == "all" else [self.parts.replace("_", " ")]
+        count = "–".join(map(str, counts if self.budgets is None else sorted(counts)))
+        said += [f"{count}/{depth} layers"]
+        said += [f"{self.warmup_rounds} warm-up rounds"] if self.warmup_rounds else []
+        return f"{self.title} ({', '.join(said)})"
+
+    def _counts(self, depth: int) -> list[int] | None:
+        """The different numbers of trained blocks that can occur; None for the whole model."""
+        number = self.trained_layers(depth)
+        if self.budgets is not None:
+            return list(dict.fromkeys(self.budgets))
+        if self.last_layers is not None:
+            assert isinstance(self.layers, int)
+            return [self.layers, self.last_layers]
+        return None if number is None else [number]
+
+    def _count(self, depth: int, turn: Turn) -> int:
+        """How many blocks a client trains in a round."""
+        if self.budgets is not None:
+            return self.budgets[turn.client % len(self.budgets)]
+        if self.last_layers is not None:
+            assert isinstance(self.layers, int)
+            first, steps = self.warmup_rounds + 1, turn.rounds - self.warmup_rounds - 1
+            progress = (turn.round - first) / steps if steps else 1.0
+            return int(self.layers + (self.last_layers - self.layers) * progress + 0.5)
+        number = self.trained_layers(depth)
+        assert number is not None
+        return number
+
+    def _fixed(self, depth: int, count: int) -> Sequence[int]:
+        return sorted(self.layers) if isinstance(self.layers, tuple) else FIXED[self.policy](depth, count)
+
+    def _names(self, structure: Structure, blocks: Iterable[int]) -> tuple[str, ...]:
+        """The chosen parts of some blocks, and what lies above all blocks."""
+        chosen = (name for block in blocks for name in structure.blocks[block] if PARTS[self.parts](name))
+        return (*chosen, *structure.final, *structure.head)
+
+    def _check(self, name: str, wanted: int | None, depth: int) -> None:
+        if wanted is not None and wanted > depth:
+            raise MethodError(f"method.{name} = {wanted}, but the model has {depth} layers")

@@ -17,6 +17,6 @@ class LayerSkipping(LayerScope):
 
     @model_validator(mode="after")
     def _default_ratio(self) -> Self:
-        if self.layers is None and self.skip_ratio is None:
+        if self.layers is None and self.skip_ratio is None and self.budgets is None:
             object.__setattr__(self, "skip_ratio", 0.625)
         return self

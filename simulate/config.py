@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from baselines import METHODS
+from baselines.server import SERVER_OPTIMIZERS
 from partitions.corpora import CORPORA
 from partitions.partitioners import PARTITIONERS
 from simulate.clients.training import TrainSettings
@@ -20,14 +21,17 @@ from simulate.models.backbone import ModelSettings
 from simulate.registry import UnknownNameError, find, suggest
 from simulate.settings import Settings
 
-PARTS = {"corpus": CORPORA, "partition": PARTITIONERS, "method": METHODS}
+PARTS = {"corpus": CORPORA, "partition": PARTITIONERS, "method": METHODS, "server": SERVER_OPTIMIZERS}
 """The sections whose schema is that of the part they name."""
+
+DEFAULT_PARTS = {"server": "average"}
+"""What a section names where it is left out."""
 
 UNION_BRANCH = re.compile(r"\[|^constrained-")
 """What pydantic puts into the location of an error to say which alternative of a type was tried."""
 
 ALTERNATIVES = {
-    "method": {"layers", "skip_ratio"},
+    "method": {"layers", "skip_ratio", "budgets"},
     "cohort": {"fraction", "count"},
     "train": {"local_epochs", "local_steps"},
 }
@@ -45,7 +49,7 @@ class ConfigError(ValueError):
 class Experiment(Settings):
     """Corpus x partition x model x method x engine settings x seed.
 
-    `corpus`, `partition` and `method` are parts chosen by name: `parts` has the name, the field the instance.
+    `corpus`, `partition`, `method` and `server` are parts chosen by name: `parts` has the name, the field the instance.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Experiment(Settings):
     model: ModelSettings = ModelSettings()
     partition: Any
     method: Any
+    server: Any
     train: TrainSettings = TrainSettings()
     cohort: CohortSettings = CohortSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -78,8 +83,8 @@ def load(source: str | Path, overrides: Sequence[str] = (), method: str | None =
 
     Args:
         source: a preset's name, or the path of a YAML file (such as a run folder's config.yaml).
-        overrides: ``key=value`` strings with dotted keys; values are YAML. `corpus`, `model`, `partition` and `method`
-            take a name; `corpus` also takes a folder.
+        overrides: ``key=value`` strings with dotted keys; values are YAML. `corpus`, `model`, `partition`, `method`
+            and `server` take a name; `corpus` also takes a folder.
         method: the method's name, as `method=NAME` among the overrides.
 
     Raises:
@@ -147,6 +152,7 @@ def build(data: Mapping[str, Any]) -> Experiment:
 
     Raises:
         ConfigError: at the first unknown key, unknown name, wrong type or value out of range.
+        MethodError: if the method is not defined for the settings of local training.
     """
     fields = dict(data)
     if "parts" in fields:
@@ -154,11 +160,13 @@ def build(data: Mapping[str, Any]) -> Experiment:
     chosen: dict[str, str] = {}
     for section, table in PARTS.items():
         settings = dict(_named(section, fields.get(section), "settings"))
-        if (name := settings.pop("name", None)) is None:
+        if (name := settings.pop("name", DEFAULT_PARTS.get(section))) is None:
             raise ConfigError(f"{section}.name is not set; known: {', '.join(sorted(table))}")
         chosen[section] = str(name)
         fields[section] = check(part(section, chosen[section]), settings, f"{section}.")
-    return check(Experiment, {**fields, "parts": chosen})
+    experiment = check(Experiment, {**fields, "parts": chosen})
+    experiment.method.check(experiment.train)
+    return experiment
 
 
 def check(schema: type[Schema], data: Mapping[str, Any], prefix: str = "") -> Schema:

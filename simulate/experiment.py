@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from partitions.corpus import Corpus
-from partitions.labels import Labels
 from partitions.partition import Partition
 from partitions.reader import CorpusReader
 from partitions.statistics import describe
@@ -37,7 +36,7 @@ class Prepared:
     """An experiment with its data: nothing is missing but workers.
 
     Attributes:
-        labels: the label of each training example that the partition was made by.
+        traits: what the partition was made by.
         task: how the corpus becomes batches and scores.
         splits: the tokenized corpus.
     """
@@ -45,7 +44,7 @@ class Prepared:
     experiment: Experiment
     corpus: Corpus
     partition: Partition
-    labels: Labels
+    traits: Traits
     task: ClientTask
     splits: dict[str, Encoded]
 
@@ -71,7 +70,7 @@ def prepare(experiment: Experiment) -> Prepared:
     """
     corpus, task, splits = _tokenized(experiment.corpus, experiment.model)
     traits, partition = spread(experiment, corpus)
-    return Prepared(experiment, corpus, partition, traits.labels, task, splits)
+    return Prepared(experiment, corpus, partition, traits, task, splits)
 
 
 def spread(experiment: Experiment, corpus: Corpus) -> tuple[Traits, Partition]:
@@ -115,7 +114,7 @@ def run(
     Raises:
         RunFolderError, ModelError, MethodError: before any training.
     """
-    experiment, corpus, splits = prepared.experiment, prepared.corpus, prepared.splits
+    experiment, corpus, splits, traits = prepared.experiment, prepared.corpus, prepared.splits, prepared.traits
     check_free(folder)
     reset_peak()
     shards = tuple(prepared.partition.indices(client) for client in range(prepared.partition.num_clients))
@@ -132,6 +131,7 @@ def run(
         labels=corpus.labels,
         model=experiment.model,
         method=experiment.method,
+        server=experiment.server,
         train=train,
         splits=splits,
         shards=shards,
@@ -143,11 +143,12 @@ def run(
     records = RunFolder(folder, experiment.resolved())
     try:
         write_json(
-            folder / "partition.json", describe(prepared.partition, prepared.labels, splits["train"].example_lengths)
+            folder / "partition.json",
+            describe(prepared.partition, traits.labels, splits["train"].example_lengths, traits.groups),
         )
         scored = {name: splits[name] for name in ("validation", "test")}
         evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
-        server = Server(job, facts, experiment.cohort, evaluator, experiment.evaluate.every, workers, records)
+        server = Server(job, facts, experiment.cohort, evaluator, workers, records)
         server.run(on_round)
         export(folder / "model", experiment, corpus.task, facts, server.state)
         peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
@@ -186,9 +187,10 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Serve
         "task": corpus.task,
         "metric": metric,
         "method": experiment.parts["method"],
-        "label": experiment.method.label(facts.structure),
+        "label": " + ".join(filter(None, [experiment.method.label(facts.structure), experiment.server.title])),
         "skip_ratio": None if layers is None else 1 - layers / depth,
-        "rounds": experiment.rounds,
+        "rounds": scored[-1]["round"],
+        "stopped": server.stopped,
         "final": scored[-1],
         "best": max(scored[1:], key=lambda score: score["validation"][metric]),
         "bytes": {

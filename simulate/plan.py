@@ -1,6 +1,6 @@
 """What an experiment would exchange and need: from configurations alone, without weights and without training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from operator import methodcaller
@@ -14,9 +14,12 @@ from simulate.clients.training import TrainSettings
 from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
 from simulate.exchange.channel import Float32Channel
-from simulate.method import Scope
+from simulate.method import Method, Scope, Turn
 from simulate.models.backbone import meta_model
 from simulate.models.structure import Structure, find_structure
+
+MOST_CLIENTS = 20
+"""Clients whose uploads are averaged in a plan."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Plan:
     tensors: int
     full_bytes: int
     transfer_bytes: int
+    download_bytes: int
     setup_bytes: int
     memory_bytes: int
     clients: int
@@ -52,10 +56,14 @@ class Plan:
         """1 - exchanged bytes / the full model's bytes; None where nothing is exchanged."""
         return 1 - self.transfer_bytes / self.full_bytes if self.transfer_bytes else None
 
+    def _each(self) -> str:
+        up, down = size(self.transfer_bytes), size(self.download_bytes)
+        return f"{up} up, {down} down" if up == down else f"{up} up on average, at most {down} down"
+
     def rows(self) -> list[tuple[str, str]]:
         """The plan for reading: (what, how much)."""
         up = self.cohort * self.rounds * self.transfer_bytes
-        down = self.cohort * (self.rounds - 1) * self.transfer_bytes
+        down = self.cohort * (self.rounds - 1) * self.download_bytes
         saving = (
             "– (nothing is exchanged)"
             if self.saving is None
@@ -67,8 +75,8 @@ class Plan:
             ("model", f"{self.model}: {self.parameters:,} parameters with its task head"),
             ("trained", f"{self.trained:,} parameters ({100 * self.trained / self.parameters:.2f} % of the model)"),
             ("exchanged", f"{self.exchanged:,} parameters in {self.tensors} tensors"),
-            ("per client and round", f"{size(self.transfer_bytes)} up, {size(self.transfer_bytes)} down (float32)"),
-            ("saving", saving),
+            ("per client and round", f"{self._each()} (float32)"),
+            ("saving" if self.transfer_bytes == self.download_bytes else "saving, uploads", saving),
             ("set-up, once a client", size(self.setup_bytes)),
             ("clients", f"{self.clients}, {self.cohort} of them a round, {self.rounds} rounds"),
             (
@@ -124,9 +132,10 @@ def make_plan(experiment: Experiment) -> Plan:
     """
     model = outline(experiment)
     structure, scope, shapes = model.structure, model.scope, model.shapes
-    exchanged = {name: shapes[name] for name in scope.exchanged}
+    exchanged = _with_extras(experiment, {name: shapes[name] for name in scope.exchanged})
     channel = Float32Channel()
     clients = 1 if experiment.method.pooled else experiment.partition.clients
+    uploads = _uploads(experiment, structure, shapes, clients)
     return Plan(
         method=experiment.method.label(structure),
         model=experiment.model.name,
@@ -136,13 +145,38 @@ def make_plan(experiment: Experiment) -> Plan:
         exchanged=sum(map(prod, exchanged.values())),
         tensors=len(exchanged),
         full_bytes=channel.size(model.full.items()),
-        transfer_bytes=channel.size(exchanged.items()),
+        transfer_bytes=round(sum(uploads) / len(uploads)),
+        download_bytes=channel.size(exchanged.items()),
         setup_bytes=channel.size(shapes.items()),
-        memory_bytes=_memory(model, experiment.train, experiment.model.max_length),
+        memory_bytes=_memory(model, experiment.method, experiment.train, experiment.model.max_length),
         clients=clients,
         cohort=cohort_size(experiment.cohort, clients),
         rounds=experiment.rounds,
     )
+
+
+def _uploads(
+    experiment: Experiment, structure: Structure, shapes: Mapping[str, tuple[int, ...]], clients: int
+) -> list[int]:
+    """The encoded length of what a client sends, for each round and up to `MOST_CLIENTS` clients."""
+    channel = Float32Channel()
+    unmeasured = (0.0,) * len(structure.blocks)
+    sizes: dict[tuple[str, ...], int] = {}
+    uploads = []
+    for round_ in range(1, experiment.rounds + 1):
+        for client in range(min(clients, MOST_CLIENTS)):
+            turn = Turn(experiment.seed, round_, experiment.rounds, client, unmeasured)
+            names = experiment.method.selected(structure, turn)
+            if names not in sizes:
+                sent = _with_extras(experiment, {name: shapes[name] for name in names})
+                sizes[names] = channel.size(sent.items())
+            uploads.append(sizes[names])
+    return uploads
+
+
+def _with_extras(experiment: Experiment, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Exchanged tensors, and what the method exchanges with them."""
+    return shapes | experiment.method.extras(shapes)
 
 
 def size(count: float) -> str:
@@ -154,21 +188,23 @@ def size(count: float) -> str:
     return f"{count:.4g} {units[0]}"
 
 
-def _memory(model: Outline, train: TrainSettings, length: int) -> int:
+def _memory(model: Outline, method: Method, train: TrainSettings, length: int) -> int:
     """Estimated peak of a worker in bytes, beyond the Python process itself (about 500 MB).
 
     float32 weights; for each trained parameter its value at the round's start, gradient, optimizer moments (two for
-    AdamW) and change; for each exchanged one also the encoded and decoded update and the int64 sum; and the activations
-    kept for the backward pass of the blocks from the first trained one up, about 16 hidden + 4 intermediate floats a
-    token and block, for a batch of the longest examples.
+    AdamW) and change; for each exchanged one also the encoded and decoded update and the int64 sum; for each extra one
+    of the method that, the global value and the client's; and the activations kept for the backward pass of the blocks
+    from the first trained one up, about 16 hidden + 4 intermediate floats a token and block, for a batch of the longest
+    examples.
     """
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
     trained = sum(sizes[name] for name in model.scope.trained)
     exchanged = sum(sizes[name] for name in model.scope.exchanged)
+    extras = sum(map(prod, method.extras({name: model.shapes[name] for name in model.scope.exchanged}).values()))
     moments = 8 if train.optimizer == "adamw" else 4 if train.momentum else 0
     names = set(model.scope.trained)
     depth = len(model.structure.blocks)
     first = next((place for place, block in enumerate(model.structure.blocks) if names & set(block)), depth)
     width = 16 * model.config.hidden_size + 4 * getattr(model.config, "intermediate_size", 4 * model.config.hidden_size)
     activations = 4 * train.batch_size * length * (depth - first) * width
-    return 4 * sum(sizes.values()) + (12 + moments) * trained + 16 * exchanged + activations
+    return 4 * sum(sizes.values()) + (12 + moments) * trained + 16 * exchanged + 24 * extras + activations

@@ -15,6 +15,7 @@ from simulate.engine.worker import ClientReport, Job, ModelFacts
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.ledger import Ledger
+from simulate.exchange.low_rank import LowRankChanges
 from simulate.method import Turn
 
 Scores = dict[str, dict[str, float]]
@@ -22,11 +23,13 @@ Scores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Round:
-    """What one round tells whoever watches: its number, the scores (None where not evaluated), bytes so far."""
+    """What one round tells whoever watches: its number, the scores (None where not evaluated), bytes so far, and
+    whether the run stops with it before its last round."""
 
     number: int
     scores: Scores | None
     bytes_total: int
+    stopped: bool = False
 
 
 @dataclass
@@ -45,8 +48,7 @@ class Server:
         job: what the workers were started with.
         facts: of their model.
         settings: which clients take part.
-        evaluator: scores the global model.
-        every: rounds between evaluations.
+        evaluator: scores the global model, with the settings of when.
         executor: the started workers.
         folder: where the records go.
     """
@@ -57,28 +59,31 @@ class Server:
         facts: ModelFacts,
         settings: CohortSettings,
         evaluator: Evaluator,
-        every: int,
         executor: Executor,
         folder: RunFolder,
     ) -> None:
+        torch.set_num_threads(job.threads)  # the matrix products made here are then the same bits as in a worker
         self.job = job
         self.facts = facts
         self.settings = settings
         self.evaluator = evaluator
-        self.every = every
         self.executor = executor
         self.folder = folder
         self.channel = Float32Channel()
         self.state: State = executor.first("initial")
         self.ledger = Ledger(self.state)
+        self.changes = {name: LowRankChanges(self.state[name].numel()) for name in facts.scope.merged}
+        self.memory: State = {}
         self.totals = {"bytes_up": 0, "bytes_down": 0, "bytes_setup": 0}
         self.transfers = 0
         self.visited: set[int] = set()
         self.history: list[tuple[int, Scores]] = []
+        self.stopped = False
         self.seconds_total = 0.0
 
     def run(self, on_round: Callable[[Round], None]) -> None:
-        """All rounds; row 0 of the records is the untrained model."""
+        """All rounds, or as many as patience has; row 0 of the records is the untrained model."""
+        every = self.evaluator.settings.every
         clock = Clock()
         scores: Scores | None = self._evaluate()
         clock.lap("evaluate")
@@ -91,29 +96,56 @@ class Server:
             turn = self._agree(Turn(self.job.seed, number, self.job.rounds), clients, traffic)
             total, reports = self._train(turn, clients)
             clock.lap("train")
-            participation = len(clients) / len(self.job.shards)
-            new = self.job.method.server_step(self.state, total.average() if total else {}, participation)
+            average = total.average() if total else {}
+            participation = total.participation(len(self.job.shards)) if total else {}
+            proposed = self.job.method.server_step(self.state, average, participation)
+            extras = {name: proposed.pop(name) for name in proposed.keys() - set(self.facts.scope.exchanged)}
+            new = self.job.server.step(self.state, proposed, self.memory) | extras
+            new |= self._merge(average, total.weights if total else {})
             self.state |= new
             self.ledger.publish(new)
             self.executor.all("receive", self.channel.encode(new))
             clock.lap("aggregate")
-            scores = self._evaluate() if number % self.every == 0 or number == self.job.rounds else None
+            scores = self._evaluate() if number % every == 0 or number == self.job.rounds else None
             clock.lap("evaluate")
             self._record(number, reports, traffic, scores, clock.seconds)
-            on_round(Round(number, scores, self.totals["bytes_up"] + self.totals["bytes_down"]))
+            self.stopped = scores is not None and number < self.job.rounds and self._exhausted()
+            on_round(Round(number, scores, self.totals["bytes_up"] + self.totals["bytes_down"], self.stopped))
+            if self.stopped:
+                break
 
     def _deliver(self, clients: list[int]) -> dict[int, Traffic]:
         """What each client downloads before it can train."""
-        sizes: dict[tuple[str, ...], int] = {}
+        sizes: dict[tuple[tuple[str, int], ...], int] = {}
         traffic = {}
         for client in clients:
             setup = self.facts.setup_bytes if self.ledger.joins(client) else 0
-            names = tuple(self.ledger.download(client))
-            if names not in sizes:
-                sizes[names] = len(self.channel.encode({name: self.state[name] for name in names}))
-            self.transfers += bool(names)
-            traffic[client] = Traffic(down=sizes[names], setup=setup)
+            behind = self.ledger.download(client)
+            key = tuple((name, missed if name in self.changes else 0) for name, missed in behind.items())
+            if key not in sizes:
+                sizes[key] = len(self.channel.encode(self._payload(behind)))
+            self.transfers += bool(key)
+            traffic[client] = Traffic(down=sizes[key], setup=setup)
         return traffic
+
+    def _payload(self, behind: Mapping[str, int]) -> State:
+        """What brings a client up to date: tensors, and the factors of low-rank changes where they are smaller."""
+        payload: State = {}
+        for name, missed in behind.items():
+            factors = self.changes[name].last(missed) if name in self.changes else None
+            if factors is None:
+                payload[name] = self.state[name]
+            else:
+                payload[f"{name}.left"], payload[f"{name}.right"] = factors
+        return payload
+
+    def _merge(self, update: State, weights: Mapping[str, int]) -> State:
+        """The new values of the weights that the method merges low-rank changes into."""
+        merged: State = {}
+        for name, (left, right) in self.job.method.merges(update, weights).items():
+            merged[name] = self.state[name] + left @ right
+            self.changes[name].add((left, right))
+        return merged
 
     def _agree(self, turn: Turn, clients: list[int], traffic: dict[int, Traffic]) -> Turn:
         """Where the method asks for it, the cohort's mean importance of each block, measured and sent before training.
@@ -159,6 +191,11 @@ class Server:
     def _evaluate(self) -> Scores:
         """Scores of the global model, or where clients keep personal tensors the mean over the clients' models."""
         return self.evaluator.score(self.executor, sorted(self.visited) or None if self.facts.scope.personal else None)
+
+    def _exhausted(self) -> bool:
+        """Whether validation has not improved for as long as the settings allow."""
+        metric = self.evaluator.task.metric
+        return self.evaluator.settings.exhausted([scores["validation"][metric] for _, scores in self.history[1:]])
 
     def _record(
         self,

@@ -24,6 +24,7 @@ from simulate.method import Method, Scope, Turn, Visit
 from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.encoded import Encoded
 from simulate.models.structure import Structure, find_structure
+from simulate.server_optimizer import ServerOptimizer
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Job:
     labels: tuple[str, ...]
     model: ModelSettings
     method: Method
+    server: ServerOptimizer
     train: TrainSettings
     splits: Mapping[str, Encoded]
     shards: tuple[np.ndarray, ...]
@@ -119,6 +121,8 @@ class Worker:
         extras = job.method.extras({name: tuple(self.trainable[name].shape) for name in self.scope.exchanged})
         self.extras = {name: torch.zeros(shape, device=job.device) for name, shape in extras.items()}
         self.start: State = {name: parameter.detach().clone() for name, parameter in self.trainable.items()}
+        for name in (*self.scope.frozen, *self.scope.merged):  # no client changes these: the model itself holds them
+            self.start[name] = self.model.get_parameter(name).detach()
         self.autocast = torch.autocast(job.device, torch.bfloat16, enabled=job.train.precision == "bf16")
         self.clean = True  # the model holds `start`
         self.sum: ExactSum | None = None
@@ -141,8 +145,10 @@ class Worker:
         return os.getpid(), peak_mb()
 
     def initial(self) -> State:
-        """The initial values of the exchanged tensors, the method's extra ones last, on the CPU."""
-        return {name: self._global(name).cpu().clone() for name in (*self.scope.exchanged, *self.extras)}
+        """The initial values of all that the global state holds, the method's extra tensors last, on the CPU."""
+        scope = self.scope
+        names = (*scope.exchanged, *scope.frozen, *scope.merged, *self.extras)
+        return {name: self._global(name).cpu().clone() for name in names}
 
     def receive(self, payload: bytes) -> None:
         """Take the round's global values."""
@@ -185,6 +191,7 @@ class Worker:
         exchanged = job.method.selected(self.structure, turn)
         self._select((*exchanged, *self.scope.personal))
         start = self._load(state)
+        start |= self._begin(start, turn)
         memory = {name: tensor.to(job.device) for name, tensor in (state or {}).items() if name not in self.trainable}
         self.clean = False
         train_mode(self.model, self.structure, self.trained)
@@ -210,7 +217,7 @@ class Worker:
         visit = Visit(start, memory, result.steps, lr, job.train)
         update, memory = job.method.upload({name: change[name] for name in exchanged}, visit)
         payload = self.channel.encode({name: tensor.cpu() for name, tensor in update.items()})
-        self._add(self.channel.decode(payload), examples, total_weight)
+        self._add(job.method.contribution(self.channel.decode(payload), turn), examples, total_weight)
         kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
         kept |= {name: tensor.cpu() for name, tensor in memory.items()}
         blocks = self.structure.blocks
@@ -218,6 +225,14 @@ class Worker:
         seconds = time.perf_counter() - begin
         report = ClientReport(client, examples, result.steps, result.loss, layers, len(payload), norm, seconds)
         return report, kept or None
+
+    @torch.no_grad()
+    def _begin(self, start: State, turn: Turn) -> State:
+        """Put the values of its own that a client begins with into the model; give them."""
+        own = self.job.method.begin(start, turn)
+        for name, tensor in own.items():
+            self.trainable[name].copy_(tensor)
+        return own
 
     def _select(self, names: tuple[str, ...]) -> None:
         """Let gradients flow to these parameters alone."""

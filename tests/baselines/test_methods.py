@@ -14,7 +14,6 @@ from baselines.fedprox import FedProx
 from baselines.layer_skipping import LayerSkipping
 from baselines.local_only import LocalOnly
 from baselines.lora import LoRA
-from baselines.policies import POLICIES
 from simulate.config import build
 from simulate.engine.executors import SerialExecutor
 from simulate.experiment import prepare, run
@@ -66,26 +65,11 @@ def test_six_of_sixteen_layers_save_what_they_save_on_llama():
     assert saved == pytest.approx(0.705, abs=0.002)
 
 
-@pytest.mark.parametrize(
-    ("policy", "layers", "expected"),
-    [
-        ("top", 2, [4, 5]),
-        ("bottom", 2, [0, 1]),
-        ("middle", 2, [2, 3]),
-        ("middle", 3, [2, 3, 4]),
-        ("top", 0, []),
-        ("middle", 6, [0, 1, 2, 3, 4, 5]),
-    ],
-)
-def test_policies_choose_blocks(policy, layers, expected):
-    assert list(POLICIES[policy](6, layers)) == expected
-
-
 def test_scope_follows_the_policy():
     structure = Structure((("b0",), ("b1",), ("b2",)), ("e",), ("n",), ("h",), "blocks")
     assert LayerSkipping(layers=1, policy="bottom").scope(structure) == Scope(("b0", "n", "h"))
     assert LayerSkipping(layers=2).scope(structure) == Scope(("b1", "b2", "n", "h"))
-    assert LayerSkipping(layers=1, policy="bottom").label(structure) == "Layer skipping (bottom 1/3 layers)"
+    assert LayerSkipping(layers=1, policy="bottom").label(structure) == "Layer skipping (bottom, 1/3 layers)"
     with pytest.raises(MethodError, match=r"method.layers = 4, but the model has 3 layers"):
         LayerSkipping(layers=4).scope(structure)
 

@@ -20,13 +20,12 @@ from simulate.experiment import run as run_prepared
 from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.structure import find_structure
 
-
 WINDOWS = {"max_length": 8, "overflow": "windows", "stride": 2}
 
 
 def experiment(model: Path, corpus: Path, method="layer_skipping", reading=None, **changes):
     settings = {"name": method} if isinstance(method, str) else method
-    if settings["name"] == "layer_skipping" and "skip_ratio" not in settings:
+    if settings["name"] == "layer_skipping" and not {"skip_ratio", "budgets"} & settings.keys():
         settings = {"layers": 2, **settings}
     data = {
         "name": "tiny",

@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerFast as FastTokenizer
 from simulate.models import ModelError, sources
 from simulate.models.attention import is_causal
 from simulate.models.backbone import ModelSettings, load_config, load_model, load_tokenizer, meta_model
-from simulate.models.structure import find_structure
 from simulate.models.encoded import IGNORED
+from simulate.models.structure import find_structure
 from simulate.models.tokenize import _encode_texts, _encode_words, encode, iob2_tags
 
 TAGS = ("O", "B-problem", "I-problem")

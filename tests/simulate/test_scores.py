@@ -43,8 +43,8 @@ def test_label_sets_by_hand() -> None:
 
     Gold 110 / 010, predicted 101 / 010: of 3 gold and 3 predicted labels 2 agree, micro F1 2/3. By label: 1, 2/3 (one
     found of two), 0: macro 5/9. The first label is the only one with both yes and no among the texts, and it is ranked
-    right: macro AUROC 1. With three labels the first five are all: precision (2/3 + 1/3) / 2. Of all nine pairs (yes, no)
-    of logits, yes {2, -1, 3}, no {1, -2, -3}: 8 are in order.
+    right: macro AUROC 1. With three labels the first five are all: precision (2/3 + 1/3) / 2. Of the nine pairs of a
+    yes {2, -1, 3} and a no {1, -2, -3}, 8 are in order.
     """
     gold = np.array([[1, 1, 0], [0, 1, 0]])
     logits = np.array([[2.0, -1.0, 1.0], [-2.0, 3.0, -3.0]])

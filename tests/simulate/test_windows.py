@@ -15,7 +15,7 @@ from tests.simulate.test_models import NUMBERS, word_piece
 
 
 def test_starts_by_hand() -> None:
-    """Ten places in windows of four: two apart they begin at 0, 2, 4, 6; three apart at 0, 3, 6; four apart at 0, 4, 6."""
+    """Ten places in windows of four, begun two apart: 0, 2, 4, 6; three apart: 0, 3, 6; four apart: 0, 4, 6."""
     assert window_starts(10, 4, 2).tolist() == [0, 2, 4, 6]
     assert window_starts(10, 4, 3).tolist() == [0, 3, 6]
     assert window_starts(10, 4, 4).tolist() == [0, 4, 6]

@@ -1,0 +1,58 @@
+"""Importance of blocks by attention: how much of it falls on the tokens that the task is about."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from simulate.clients.training import Batch, LossOf
+from simulate.method import MethodError
+from simulate.models.attention import is_causal
+from simulate.models.encoded import IGNORED
+from simulate.models.structure import Structure
+
+
+@torch.no_grad()
+def attention(model: nn.Module, structure: Structure, batches: Iterable[Batch], loss: LossOf) -> list[float]:
+    """The blocks whose attention falls on the task's tokens (SAFL).
+
+    Li and Zhang 2025, "Selective Attention Federated Learning" (arXiv 2504.11793, section III):
+    ``A_l = sum_h sum_i sum_j a_hij [token j is relevant]``, here divided by heads and tokens i, so that it is the mean
+    share of a token's attention. Relevant are, for ner, the labelled sub-words of entities; for texts the token that
+    the head reads: the first of an encoder, the last of a decoder.
+
+    Raises:
+        MethodError: if the model does not give its attention.
+    """
+    assert isinstance(model, PreTrainedModel)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # the other ways never form the matrix
+    mass = torch.zeros(len(structure.blocks), dtype=torch.float64)
+    tokens = 0
+    try:
+        for batch in batches:
+            labels, mask = batch.pop("labels"), batch["attention_mask"].bool()
+            output = model(**batch, output_attentions=True)
+            found = output.attentions
+            if not found or len(found) != len(structure.blocks):
+                raise MethodError(f"method.policy = attention, but {type(model).__name__} does not give its attention")
+            relevant = _entities(labels) if output.logits.dim() == 3 else _pooled(mask, is_causal(model.config))
+            for block, weights in enumerate(found):
+                received = (weights.double().mean(1) * relevant[:, None, :]).sum(-1)
+                mass[block] += (received * mask).sum().cpu()
+            tokens += int(mask.sum())
+    finally:
+        model.set_attn_implementation(before)
+    return (mass / max(1, tokens)).tolist()
+
+
+def _entities(labels: torch.Tensor) -> torch.Tensor:
+    """The labelled sub-words of entities, (sentences, tokens); the outside tag is number 0."""
+    return (labels != IGNORED) & (labels != 0)
+
+
+def _pooled(mask: torch.Tensor, causal: bool) -> torch.Tensor:
+    """The token of each text that the head reads, (texts, tokens)."""
+    place = mask.sum(dim=1) - 1 if causal else torch.zeros(len(mask), dtype=torch.long, device=mask.device)
+    return torch.arange(mask.shape[1], device=mask.device) == place[:, None]

@@ -1,0 +1,134 @@
+"""Whole runs of moving scopes and server optimizers: bytes by closed form, averages over those who trained, bits."""
+
+import json
+
+import pandas as pd
+import pytest
+import ray
+import torch
+from safetensors.torch import load_file
+
+from simulate.engine.executors import EngineSettings, SerialExecutor, Task, make_executor
+from simulate.exchange.channel import Float32Channel
+from simulate.method import Turn
+from simulate.models.backbone import load_model, meta_model
+from simulate.models.structure import find_structure
+from tests.simulate.test_experiment import experiment, run, tensors, timeless
+
+MOVING = [
+    {"name": "layer_skipping", "layers": 2, "policy": "random"},
+    {"name": "layer_skipping", "layers": 3, "policy": "round_robin", "warmup_rounds": 1},
+    {"name": "layer_skipping", "layers": 2, "policy": "gradient_norm"},
+    {"name": "layer_skipping", "layers": 2, "policy": "fisher", "parts": "attention"},
+    {"name": "layer_skipping", "layers": 1, "policy": "attention"},
+    {"name": "layer_skipping", "layers": 1, "last_layers": 3},
+    {"name": "layer_skipping", "budgets": [1, 3]},
+    {"name": "fedprox", "layers": 2, "policy": "random", "mu": 0.1},
+]
+
+
+@pytest.fixture(scope="module")
+def actors():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with make_executor(EngineSettings(workers=2)) as two:
+        yield two
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("method", MOVING, ids=lambda method: "-".join(map(str, method.values())))
+@pytest.mark.parametrize(("family", "corpus"), [("tiny_decoder", "ner_corpus"), ("tiny_encoder", "text_corpus")])
+def test_every_moving_scope_runs_and_is_the_same_on_two_actors(method, family, corpus, tmp_path, request, actors):
+    model, texts = request.getfixturevalue(family), request.getfixturevalue(corpus)
+    what = experiment(model, texts, method, rounds=2, cohort={"count": 3}, server={"name": "adam", "lr": 0.01})
+    run(what, tmp_path / "serial")
+    run(what, tmp_path / "two", actors)
+    assert tensors(tmp_path / "two") == tensors(tmp_path / "serial")
+    for table in ("rounds", "clients"):
+        pd.testing.assert_frame_equal(
+            timeless(tmp_path / "two", table), timeless(tmp_path / "serial", table), check_exact=True
+        )
+
+
+def shapes(what) -> tuple:
+    model = meta_model(what.model, "ner", ("O", "B-problem", "I-problem", "B-treatment", "I-treatment"))
+    return find_structure(model), {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+
+
+def test_bytes_of_a_moving_policy_with_partial_participation(tiny_decoder, ner_corpus, tmp_path):
+    """Up: what the round's choice holds. Down: what changed since the client was last there, in whichever rounds."""
+    what = experiment(
+        tiny_decoder,
+        ner_corpus,
+        {"name": "layer_skipping", "layers": 1, "policy": "random"},
+        rounds=6,
+        cohort={"count": 2},
+    )
+    run(what, tmp_path / "run")
+    structure, of = shapes(what)
+    channel = Float32Channel()
+
+    def size(names) -> int:
+        return channel.size([(name, of[name]) for name in names])
+
+    chosen = {r: what.method.selected(structure, Turn(what.seed, r, 6)) for r in range(1, 7)}
+    assert len({tuple(names) for names in chosen.values()}) > 1
+    clients = pd.read_csv(tmp_path / "run" / "clients.csv")
+    last: dict[int, int] = {}
+    for row in clients.itertuples():
+        assert row.bytes_up == size(chosen[row.round])
+        assert structure.blocks[row.layers][0] in chosen[row.round]
+        missed = {name for r in range(last.get(row.client, 1), row.round) for name in chosen[r]}
+        names = [name for name in structure.names if name in missed]
+        assert row.bytes_down == size(names)
+        last[row.client] = row.round
+
+
+def test_measuring_is_counted(tiny_decoder, ner_corpus, tmp_path):
+    """Four float32 scores up and four bytes of choice down, beside what is exchanged anyway."""
+    measured = {"name": "layer_skipping", "layers": 4, "policy": "gradient_norm"}
+    run(experiment(tiny_decoder, ner_corpus, measured, rounds=1), tmp_path / "measured")
+    run(experiment(tiny_decoder, ner_corpus, {"name": "layer_skipping", "layers": 4}, rounds=1), tmp_path / "plain")
+    more = pd.read_csv(tmp_path / "measured" / "clients.csv")
+    plain = pd.read_csv(tmp_path / "plain" / "clients.csv")
+    channel = Float32Channel()
+    scores = len(channel.encode({"scores": torch.zeros(4)}))
+    choice = len(channel.encode({"layers": torch.zeros(4, dtype=torch.uint8)}))
+    assert (scores, choice) == (4 * 4 + scores - 16, 4 + choice - 4)
+    assert (more["bytes_up"] - plain["bytes_up"] == scores).all()
+    assert (more["bytes_down"] - plain["bytes_down"] == choice).all()
+    assert (more["update_norm"] == plain["update_norm"]).all()  # measuring leaves training alone
+
+
+def test_budgets_average_each_block_over_those_who_trained_it(tiny_decoder, ner_corpus, tmp_path):
+    """Three clients of 20 examples with budgets 1, 2 and 1, each then trained alone from the same values.
+
+    The top block moves by the mean of all three, the block below it by what the second client alone found.
+    """
+    method = {"name": "layer_skipping", "budgets": [1, 2, 1]}
+    partition = {"name": "iid", "clients": 3, "min_size": 3}
+    what = experiment(tiny_decoder, ner_corpus, method, rounds=1, partition=partition)
+    executor = SerialExecutor(what.engine)
+    run(what, tmp_path / "run", executor)
+    clients = pd.read_csv(tmp_path / "run" / "clients.csv", dtype={"layers": str})
+    assert clients["examples"].tolist() == [20, 20, 20]
+    assert clients["layers"].tolist() == ["3", "2 3", "3"]
+    final = load_file(tmp_path / "run" / "model" / "exchanged.safetensors")
+
+    labels = ("O", "B-problem", "I-problem", "B-treatment", "I-treatment")
+    model, _ = load_model(what.model, "ner", labels, what.seed)
+    base = {name: model.get_parameter(name).detach().clone() for name in final}
+    updates = []
+    for client in range(3):
+        executor.all("receive", Float32Channel().encode(base))
+        list(executor.run([Task("train", (Turn(what.seed, 1, 1, client), 20), client=client)]))
+        updates.append(executor.all("collect")[0].average())
+    below, above = (find_structure(model).blocks[number][0] for number in (2, 3))
+    assert [below in update for update in updates] == [False, True, False]
+    assert torch.allclose(final[below] - base[below], updates[1][below], atol=1e-7)
+    mean = torch.stack([update[above] for update in updates]).mean(dim=0)
+    assert torch.allclose(final[above] - base[above], mean, atol=1e-7)
+
+
+def test_the_label_names_the_server_optimizer(tiny_decoder, ner_corpus, tmp_path):
+    run(experiment(tiny_decoder, ner_corpus, "fedavg", rounds=1, server={"name": "yogi"}), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["label"] == "FedAvg + FedYogi"
