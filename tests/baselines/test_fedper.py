@@ -1,0 +1,121 @@
+"""Personal heads, and heads alone: what stays, what travels, what is evaluated."""
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from baselines.fedper import FedPer
+from baselines.head_only import HeadOnly
+from simulate import seeds
+from simulate.engine.executors import SerialExecutor
+from simulate.exchange.channel import Float32Channel
+from simulate.experiment import prepare
+from simulate.method import MethodError, Scope, Turn
+from simulate.models.backbone import load_model
+from simulate.models.structure import Structure
+from tests.baselines.helpers import scope_shapes
+from tests.simulate.test_experiment import experiment, run, timeless
+
+STRUCTURE = Structure((("b0",), ("b1",), ("b2",)), ("e",), ("n",), ("h",), "blocks")
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (FedPer(), Scope(("e", "b0", "b1", "b2", "n"), ("h",))),
+        (FedPer(personal_layers=1), Scope(("e", "b0", "b1"), ("b2", "n", "h"))),
+        (FedPer(layers=2), Scope(("b1", "b2", "n"), ("h",))),
+        (FedPer(layers=2, personal_layers=1), Scope(("b1",), ("b2", "n", "h"))),
+        (FedPer(layers=0), Scope(("n",), ("h",))),
+        (HeadOnly(), Scope(("h",))),
+    ],
+)
+def test_scopes(method, expected):
+    assert method.scope(STRUCTURE) == expected
+    assert method.selected(STRUCTURE, Turn(0, 1, 2, 0)) == expected.exchanged
+
+
+def test_a_moving_scope_never_sends_what_is_personal():
+    method = FedPer(layers=1, policy="round_robin", personal_layers=1)
+    sent = [method.selected(STRUCTURE, Turn(0, round_, 3, 0)) for round_ in (1, 2, 3)]
+    assert sent == [("b0",), ("b1",), ()]
+    assert method.scope(STRUCTURE).personal == ("b2", "n", "h")
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (FedPer(personal_layers=4), "method.personal_layers = 4, but the model has 3 layers"),
+        (FedPer(layers=1, policy="bottom", personal_layers=1), "personal_layers = 1, but b2 of them is not trained"),
+        (FedPer(layers=1, personal_layers=1), "method.personal_layers = 1 leaves nothing to exchange; take fewer"),
+    ],
+)
+def test_what_cannot_be_personal_is_refused(method, message):
+    with pytest.raises(MethodError, match=message):
+        method.scope(STRUCTURE)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [{"name": "fedper"}, {"name": "fedper", "layers": 2, "personal_layers": 1}, {"name": "head_only"}],
+    ids=str,
+)
+def test_only_what_is_shared_travels(method, tiny_decoder, ner_corpus, tmp_path):
+    what = experiment(tiny_decoder, ner_corpus, method, rounds=3)
+    summary = run(what, tmp_path / "run")
+    shapes = scope_shapes(what)
+    assert any(name.startswith("score") for name in shapes) == (method["name"] == "head_only")
+    assert summary["bytes"]["up"] == 3 * 4 * Float32Channel().size(shapes.items())
+    assert summary["bytes"]["down"] == 2 * 4 * Float32Channel().size(shapes.items())
+    saved = load_file(tmp_path / "run" / "model" / "exchanged.safetensors")
+    assert {name: tuple(tensor.shape) for name, tensor in saved.items()} == shapes
+
+
+def test_each_client_is_scored_with_its_own_head_on_the_whole_split(tiny_decoder, text_corpus, tmp_path):
+    """The recorded loss and accuracy, computed again with plain transformers, one example at a time."""
+    what = experiment(tiny_decoder, text_corpus, "fedper", cohort={"count": 3})
+    workers = SerialExecutor(what.engine)
+    run(what, tmp_path / "run", workers)
+    heads = {client: state for client, state in sorted(workers._states.items())}
+    assert all(set(state) == {"score.weight"} for state in heads.values())
+    assert len({state["score.weight"].numpy().tobytes() for state in heads.values()}) == len(heads) > 2
+    prepared = prepare(what)
+    split = prepared.corpus.splits["test"]
+    model, tokenizer = load_model(what.model, "classification", prepared.task.model_labels, what.seed)
+    base = load_file(tmp_path / "run" / "model" / "exchanged.safetensors")
+    losses, hits = [], []
+    for head in heads.values():
+        model.load_state_dict({**base, **head}, strict=False)
+        model.eval()
+        for row, (example, windows) in enumerate(zip(split, range(len(split)), strict=True)):
+            batch = workers._worker._batch("test", [windows])
+            label = batch.pop("labels")
+            with torch.no_grad():
+                logits = model(**batch).logits
+            losses.append(float(torch.nn.functional.cross_entropy(logits, label)))
+            hits.append(bool(logits.argmax() == label))
+    last = pd.read_csv(tmp_path / "run" / "rounds.csv").iloc[-1]
+    assert last["test_loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    assert last["test_accuracy"] == pytest.approx(sum(hits) / len(hits))
+
+
+def test_with_one_client_it_is_fedavg(tiny_decoder, ner_corpus, tmp_path):
+    one = {"partition": {"name": "iid", "clients": 1, "min_size": 1}, "rounds": 3}
+    for method in ("fedavg", "fedper"):
+        run(experiment(tiny_decoder, ner_corpus, method, **one), tmp_path / method)
+    left, right = (timeless(tmp_path / name, "rounds") for name in ("fedavg", "fedper"))
+    scores = [column for column in left if column.startswith(("train_", "validation_", "test_"))]
+    pd.testing.assert_frame_equal(left[scores], right[scores], rtol=1e-4)
+
+
+def test_a_head_alone_learns_on_features_that_stay(tiny_encoder, text_corpus, tmp_path):
+    """Of an encoder the head is also the pooler that no checkpoint brings; its features are those of the base."""
+    what = experiment(tiny_encoder, text_corpus, "head_only", rounds=4, train={"lr": 0.05, "batch_size": 4})
+    summary = run(what, tmp_path / "run")
+    rounds = pd.read_csv(tmp_path / "run" / "rounds.csv")
+    assert rounds["train_loss"].iloc[-1] < rounds["train_loss"].iloc[1]
+    assert summary["skip_ratio"] == 1
+    assert summary["label"] == "Head only"
+    names = load_file(tmp_path / "run" / "model" / "exchanged.safetensors")
+    assert set(names) == {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"}
