@@ -8,7 +8,17 @@ METHODS: dict[str, str] = {
     "fedavg": "baselines.fedavg:FedAvg",
     "fedprox": "baselines.fedprox:FedProx",
     "lora": "baselines.lora:LoRA",
+    "ffa_lora": "baselines.ffa_lora:FFALoRA",
+    "fedex_lora": "baselines.fedex_lora:FedExLoRA",
+    "flora": "baselines.flora:FLoRA",
+    "scaffold": "baselines.scaffold:Scaffold",
+    "fednova": "baselines.fednova:FedNova",
+    "fedper": "baselines.fedper:FedPer",
+    "head_only": "baselines.head_only:HeadOnly",
     "centralized": "baselines.centralized:Centralized",
     "local_only": "baselines.local_only:LocalOnly",
 }
 """Name in the configuration -> where the class is."""
+
+COMPARED = ("layer_skipping", "fedavg", "fedprox", "lora", "centralized", "local_only")
+"""What a comparison runs if not told which methods: layer skipping, the baselines that its paper names, the bounds."""

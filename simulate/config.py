@@ -96,8 +96,8 @@ def load(source: str | Path, overrides: Sequence[str] = (), method: str | None =
     chosen = changes.get("method", {}).get("name") or _named("method", base.get("method"), source).get("name")
     of_method = _of_method(per_method, chosen, source)
     merged = base
-    for layer in ({"method": {"name": chosen}}, _nested(of_method, source), changes):
-        merged = _merge(merged, layer)
+    for layer in ({"method": {"name": chosen}}, nested(of_method, source), changes):
+        merged = merge(merged, layer)
     return build({"name": Path(source).stem, **merged})
 
 
@@ -144,7 +144,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             dotted[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: the value is not YAML") from error
-    return _nested(dotted, "overrides")
+    return nested(dotted, "overrides")
 
 
 def build(data: Mapping[str, Any]) -> Experiment:
@@ -237,7 +237,7 @@ def _of_method(per_method: Any, chosen: Any, source: object) -> dict[str, Any]:
     return dict(per_method.get(chosen, {}))
 
 
-def _nested(dotted: Mapping[str, Any], source: object) -> dict[str, Any]:
+def nested(dotted: Mapping[str, Any], source: object) -> dict[str, Any]:
     """Dotted keys as nested mappings."""
     nested: dict[str, Any] = {}
     for key, value in dotted.items():
@@ -258,7 +258,7 @@ def _nested(dotted: Mapping[str, Any], source: object) -> dict[str, Any]:
     return nested
 
 
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with changes laid over them.
 
     Another corpus or method starts from its own defaults; another partitioner keeps the settings that it shares. Of

@@ -23,8 +23,9 @@ def export(folder: Path, experiment: Experiment, task: Task, facts: ModelFacts, 
         experiment: what was run.
         task: decides the head.
         facts: of the model.
-        state: the final global values.
+        state: the final global values; the method's extra tensors are no part of the model and left out.
     """
+    state = {name: tensor for name, tensor in state.items() if name in facts.shapes}
     if not state:
         return
     folder.mkdir()

@@ -12,6 +12,7 @@ from torch import nn
 
 from simulate.clients.training import Batch, LossOf, TrainSettings
 from simulate.exchange.channel import State
+from simulate.exchange.low_rank import Factors
 from simulate.models.structure import Structure
 
 
@@ -26,10 +27,14 @@ class Scope:
     Attributes:
         exchanged: trained by the clients, averaged by the server.
         personal: trained, but never sent: each client keeps its own.
+        frozen: the method's own constants: never trained, sent with the set-up only, saved with the result.
+        merged: weights that no client trains, but into which the server merges changes of low rank (`Method.merges`).
     """
 
     exchanged: tuple[str, ...]
     personal: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -89,6 +94,13 @@ class Method(BaseModel):
     pooled: ClassVar[bool] = False
     """Whether all clients' examples are handed to one client (the centralized bound)."""
 
+    def check(self, train: TrainSettings) -> None:
+        """Refuse settings of local training for which the method is not defined; called before anything else.
+
+        Raises:
+            MethodError: one line that names the settings and what to set instead.
+        """
+
     def prepare(self, model: nn.Module) -> None:
         """Change the model before anything else, in place (LoRA adds its adapters here)."""
 
@@ -123,6 +135,10 @@ class Method(BaseModel):
         """
         return {}
 
+    def begin(self, start: Mapping[str, torch.Tensor], turn: Turn) -> State:
+        """Values of its own that a client begins its turn with, in place of the global ones in `start`."""
+        return {}
+
     def local_term(
         self,
         trained: Mapping[str, nn.Parameter],
@@ -149,19 +165,41 @@ class Method(BaseModel):
         """
         return change, {}
 
+    def sent(self, shapes: Mapping[str, tuple[int, ...]], turn: Turn) -> Mapping[str, tuple[int, ...]]:
+        """The shapes that `upload` gives tensors of these shapes: name -> shape; for plans, which hold no tensors."""
+        return shapes
+
+    def contribution(self, received: State, turn: Turn) -> State:
+        """What a client's update, as the server received it, adds to the sums that are averaged.
+
+        For what an average of the update itself cannot tell. Nothing of it is sent.
+        """
+        return received
+
     def unweighted(self, names: Iterable[str]) -> frozenset[str]:
         """Those of the exchanged tensors that are averaged with equal weights, not by the clients' examples."""
         return frozenset()
 
-    def server_step(self, state: State, update: State, participation: float) -> State:
+    def server_step(self, state: State, update: State, participation: Mapping[str, float]) -> State:
         """The new values of the exchanged tensors.
 
         Args:
             state: the global state.
             update: the weighted mean of what the clients sent, for every tensor that some client sent.
-            participation: share of all clients that took part.
+            participation: the share of all clients that sent each of these tensors.
         """
         return {name: state[name] + delta for name, delta in update.items()}
+
+    def merges(self, update: State, weights: Mapping[str, int]) -> dict[str, Factors]:
+        """Low-rank changes of the scope's merged weights: name -> (left, right), of which left @ right is added.
+
+        A client that missed some of them downloads their factors, stacked, or the weight itself where that is smaller.
+
+        Args:
+            update: the mean contribution to each tensor.
+            weights: the sum of the weights behind each mean.
+        """
+        return {}
 
     def trained_layers(self, depth: int) -> int | None:
         """How many of `depth` blocks are trained, where the method chooses blocks; else None."""

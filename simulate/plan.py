@@ -67,8 +67,8 @@ class Plan:
         saving = (
             "– (nothing is exchanged)"
             if self.saving is None
-            else f"{100 * self.saving:.1f} % less than the full model (embeddings, {self.layers} layers, final norm "
-            f"and head: {size(self.full_bytes)} a transfer)"
+            else f"{100 * abs(self.saving):.1f} % {'less' if self.saving >= 0 else 'more'} than the full model "
+            f"(embeddings, {self.layers} layers, final norm and head: {size(self.full_bytes)} a transfer)"
         )
         return [
             ("method", self.method),
@@ -146,7 +146,7 @@ def make_plan(experiment: Experiment) -> Plan:
         tensors=len(exchanged),
         full_bytes=channel.size(model.full.items()),
         transfer_bytes=round(sum(uploads) / len(uploads)),
-        download_bytes=channel.size(exchanged.items()),
+        download_bytes=channel.size({**exchanged, **{name: shapes[name] for name in scope.merged}}.items()),
         setup_bytes=channel.size(shapes.items()),
         memory_bytes=_memory(model, experiment.method, experiment.train, experiment.model.max_length),
         clients=clients,
@@ -161,16 +161,17 @@ def _uploads(
     """The encoded length of what a client sends, for each round and up to `MOST_CLIENTS` clients."""
     channel = Float32Channel()
     unmeasured = (0.0,) * len(structure.blocks)
-    sizes: dict[tuple[str, ...], int] = {}
+    sizes: dict[tuple[tuple[str, tuple[int, ...]], ...], int] = {}
     uploads = []
     for round_ in range(1, experiment.rounds + 1):
         for client in range(min(clients, MOST_CLIENTS)):
             turn = Turn(experiment.seed, round_, experiment.rounds, client, unmeasured)
             names = experiment.method.selected(structure, turn)
-            if names not in sizes:
-                sent = _with_extras(experiment, {name: shapes[name] for name in names})
-                sizes[names] = channel.size(sent.items())
-            uploads.append(sizes[names])
+            sent = experiment.method.sent(_with_extras(experiment, {name: shapes[name] for name in names}), turn)
+            key = tuple(sent.items())
+            if key not in sizes:
+                sizes[key] = channel.size(key)
+            uploads.append(sizes[key])
     return uploads
 
 

@@ -132,16 +132,5 @@ def train_mode(model: nn.Module, structure: Structure, trained: Iterable[str]) -
     for block, names in zip(blocks.children(), structure.blocks, strict=True):
         block.train(not trained.isdisjoint(names))
     if trained.isdisjoint(structure.embedding):
-        for module in _before(model, structure.block_path):
-            module.eval()
-
-
-def _before(model: nn.Module, path: str) -> Iterable[nn.Module]:
-    """The modules registered before a path, at each level of it: they run before it."""
-    module = model
-    for part in path.split("."):
-        for name, child in module.named_children():
-            if name == part:
-                module = child
-                break
-            yield child
+        for path in structure.before:
+            model.get_submodule(path).eval()

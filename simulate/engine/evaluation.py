@@ -1,6 +1,6 @@
 """Evaluation of the global model, or of every client's own, with the work spread over the workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,10 +16,19 @@ CHUNK = 4
 
 
 class EvaluateSettings(Settings):
-    """Evaluation on validation and test: every `every` rounds and after the last, in batches of `batch_size`."""
+    """Evaluation on validation and test: every `every` rounds and after the last, in batches of `batch_size`.
+
+    With `patience` a run stops after as many evaluations without a better validation metric; 3 to 10 are common.
+    """
 
     every: Annotated[int, Field(ge=1)] = 1
     batch_size: Annotated[int, Field(ge=1)] = 32
+    patience: Annotated[int, Field(ge=1)] | None = None
+
+    def exhausted(self, values: Sequence[float]) -> bool:
+        """Whether to stop after these values of the validation metric, the untrained model's not among them."""
+        count = self.patience
+        return count is not None and len(values) > count and max(values[-count:]) <= max(values[:-count])
 
 
 class Evaluator:
@@ -28,12 +37,13 @@ class Evaluator:
     Batches are fixed once, by length, so that they (and float sums over them) do not depend on the number of workers.
 
     Args:
-        settings: batch size.
+        settings: batch size; when to evaluate and to stop.
         task: how predictions are scored.
         splits: the encoded splits to score, by name.
     """
 
     def __init__(self, settings: EvaluateSettings, task: ClientTask, splits: Mapping[str, Encoded]) -> None:
+        self.settings = settings
         self.task = task
         self.splits = splits
         self.batches: list[tuple[str, list[np.ndarray]]] = []

@@ -34,6 +34,7 @@ class ExactSum:
         self.places = FRACTION_BITS - max(0, math.ceil(math.log2(max(1, total_weight))))
         self.sums: dict[str, torch.Tensor] = {}
         self.weights: dict[str, int] = {}
+        self.senders: dict[str, int] = {}
 
     def add(self, update: Mapping[str, torch.Tensor], weight: int, unweighted: frozenset[str] = frozenset()) -> None:
         """Add one client's update.
@@ -53,13 +54,13 @@ class ExactSum:
             if not largest <= LARGEST:
                 raise AggregationError(f"the update of {name} has an element of size {largest}, more than {LARGEST:g}")
             grid[name] = tensor.to(torch.float64).mul_(weights[name] * 2.0**self.places).round_().to(torch.int64)
-        self._accumulate(grid, weights)
+        self._accumulate(grid, weights, dict.fromkeys(grid, 1))
 
     def merge(self, other: "ExactSum") -> None:
         """Add another worker's sum to this one."""
         if other.places != self.places:
             raise AggregationError(f"sums of {other.places} and {self.places} binary places cannot be merged")
-        self._accumulate(other.sums, other.weights)
+        self._accumulate(other.sums, other.weights, other.senders)
 
     def average(self) -> State:
         """The weighted mean per name, float32."""
@@ -68,10 +69,17 @@ class ExactSum:
             for name, total in self.sums.items()
         }
 
-    def _accumulate(self, sums: Mapping[str, torch.Tensor], weights: Mapping[str, int]) -> None:
+    def participation(self, clients: int) -> dict[str, float]:
+        """The share of all `clients` that sent each name."""
+        return {name: senders / clients for name, senders in self.senders.items()}
+
+    def _accumulate(
+        self, sums: Mapping[str, torch.Tensor], weights: Mapping[str, int], senders: Mapping[str, int]
+    ) -> None:
         for name, total in sums.items():
             if name in self.sums:
                 self.sums[name] += total
             else:
                 self.sums[name] = total.clone()
             self.weights[name] = self.weights.get(name, 0) + weights[name]
+            self.senders[name] = self.senders.get(name, 0) + senders[name]

@@ -1,6 +1,6 @@
 """The ledger: which client holds which version of which tensor, and what it still has to download."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class Ledger:
@@ -25,12 +25,15 @@ class Ledger:
             self._held[client] = dict.fromkeys(self._current, 0)
         return new
 
-    def download(self, client: int) -> Sequence[str]:
-        """The names that the client has to download now; afterwards it holds their current version."""
+    def download(self, client: int) -> dict[str, int]:
+        """The names that the client has to download now, each with the number of versions that it is behind.
+
+        Afterwards it holds their current version.
+        """
         held = self._held[client]
-        stale = [name for name, version in self._current.items() if held[name] != version]
-        held.update((name, self._current[name]) for name in stale)
-        return stale
+        behind = {name: version - held[name] for name, version in self._current.items() if held[name] != version}
+        held.update((name, self._current[name]) for name in behind)
+        return behind
 
     def publish(self, names: Iterable[str]) -> None:
         """The server has changed these tensors."""

@@ -21,6 +21,7 @@ class Structure:
         final: of the base model, what works after the blocks: final norm, pooler.
         head: everything outside the base model, and what a checkpoint did not bring (a pooler, for example).
         block_path: path of the ``nn.ModuleList`` of the blocks.
+        before: paths of the modules that run before the first block and hold none of them.
     """
 
     blocks: tuple[tuple[str, ...], ...]
@@ -28,6 +29,7 @@ class Structure:
     final: tuple[str, ...]
     head: tuple[str, ...]
     block_path: str
+    before: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,7 +65,12 @@ def find_structure(model: nn.Module) -> Structure:
             embedding.append(name)
         else:
             final.append(name)
-    return Structure(tuple(map(tuple, of_block)), tuple(embedding), tuple(final), tuple(head), block_path)
+    paths = tuple(
+        path
+        for path, module in model.named_modules()
+        if module in before and not f"{path}.".startswith(f"{block_path}.") and not block_path.startswith(f"{path}.")
+    )
+    return Structure(tuple(map(tuple, of_block)), tuple(embedding), tuple(final), tuple(head), block_path, paths)
 
 
 def _block_list(base: nn.Module) -> tuple[str, nn.ModuleList]:

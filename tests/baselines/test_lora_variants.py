@@ -1,4 +1,4 @@
-"""LoRA on chosen blocks, FFA-LoRA, FedEx-LoRA and FLoRA: numbers by hand, equalities, bytes, and where they are saved."""
+"""LoRA on chosen blocks, FFA-LoRA, FedEx-LoRA and FLoRA: numbers by hand, equalities, bytes, and what is saved."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -22,9 +22,10 @@ from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.low_rank import LowRankChanges
 from simulate.experiment import prepare
 from simulate.experiment import run as run_prepared
-from simulate.method import Method, MethodError, Scope, Turn
+from simulate.method import Method, MethodError, Scope, Turn, Visit
 from simulate.models.backbone import ModelSettings, load_model, meta_model
 from simulate.models.structure import Structure, find_structure
+from simulate.plan import make_plan
 
 TAGS = ("O", "B-problem", "I-problem")
 HEAD = 128 * 3 + 3
@@ -132,7 +133,7 @@ def test_labels():
 
 def test_weights_that_are_transposed_are_refused():
     model = GPT2ForTokenClassification(GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=10, n_positions=8))
-    with pytest.raises(MethodError, match="FedEx-LoRA merges into nn.Linear, and this model has Conv1D layers"):
+    with pytest.raises(MethodError, match=r"FedEx-LoRA merges into nn\.Linear, and this model has Conv1D layers"):
         FedExLoRA().prepare(model)
 
 
@@ -333,20 +334,27 @@ def test_the_global_model_is_the_mean_of_the_clients_models(
         torch.testing.assert_close(saved(tmp_path / "run")[f"{layer}.weight"], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_ranks_above_a_clients_own_stay_zero_and_unsent(tiny_decoder, ner_corpus, tmp_path):
-    method, received = recording(FLoRA)
-    executor = SerialExecutor(EngineSettings(executor="serial"))
-    what = experiment(tiny_decoder, ner_corpus, "fedavg", rounds=1)
-    run(what.model_copy(update={"method": method(ranks=(4, 1, 2))}), tmp_path / "run", executor)
-    for client, update in received:
-        for name, tensor in update.items():
+class Watched(FLoRA):
+    """FLoRA that looks at whole trained adapters before they are cut to the client's rank."""
+
+    seen: ClassVar[list[tuple[int, int, int]]] = []
+
+    def upload(self, change: State, visit: Visit) -> tuple[State, State]:
+        update, memory = super().upload(change, visit)
+        for name in change:
             if ".lora_" in name:
-                assert tensor.shape[0 if ".lora_A." in name else 1] == (4, 1, 2)[client]
-                assert tensor.any(dim=1 if ".lora_A." in name else 0).all()
-    assert [client for client, _ in received] == [0, 1, 2]
-    for name, parameter in executor._worker.model.named_parameters():  # a trained AdamW with weight decay last
-        if ".lora_B." in name:
-            assert not parameter.any()  # evaluation has put the global model back, whose adapters are zero
+                along = 1 if ".lora_A." in name else 0
+                trained = int((visit.start[name] + change[name]).any(dim=along).sum())
+                self.seen.append((change[name].shape[1 - along], trained, update[name].shape[1 - along]))
+        return update, memory
+
+
+def test_ranks_above_a_clients_own_stay_zero_and_unsent(tiny_decoder, ner_corpus, tmp_path):
+    """AdamW with weight decay over several steps: (resident rank, rows or columns not zero, sent) of each adapter."""
+    what = experiment(tiny_decoder, ner_corpus, "fedavg", rounds=1)
+    run(what.model_copy(update={"method": Watched(ranks=(4, 1, 2))}), tmp_path / "run")
+    assert set(Watched.seen) == {(4, 4, 4), (4, 1, 1), (4, 2, 2)}
+    assert len(Watched.seen) == 3 * 4 * 7 * 2  # clients, blocks, layers, A and B
 
 
 def test_new_adapters_are_drawn_each_round_by_address():
@@ -410,28 +418,34 @@ def test_measured_bytes_equal_the_closed_form(method, up, down, tiny_decoder, ne
     assert clients["bytes_up"].tolist() == [size(shapes.items()) for shapes in up] * 3
     assert clients["bytes_down"].tolist() == [0, 0, 0] + [size(down.items())] * 6
     assert summary["bytes"]["up"] == 3 * sum(size(shapes.items()) for shapes in up)
+    plan = make_plan(experiment(tiny_decoder, ner_corpus, method, rounds=3))
+    assert plan.transfer_bytes == round(sum(size(shapes.items()) for shapes in up) / 3)
+    assert plan.download_bytes >= size(down.items())
 
 
-def test_who_was_away_downloads_the_stacks_that_it_missed(tiny_decoder, ner_corpus, tmp_path):
-    """One client of two in each round, all of rank 1: rounds missed = rank of what is downloaded."""
-    what = experiment(
-        tiny_decoder,
-        ner_corpus,
-        {"name": "flora", "rank": 1},
-        rounds=8,
-        partition={"name": "iid", "clients": 2, "min_size": 1},
-        cohort={"count": 1},
-        seed=1,
-    )
+@pytest.mark.parametrize(
+    ("method", "rank", "averages"),
+    [({"name": "flora", "rank": 1}, 2, HEADS), ({"name": "fedex_lora", "rank": 1}, 1, adapters(1, 4))],
+    ids=["flora", "fedex"],
+)
+def test_who_was_away_downloads_all_changes_that_it_missed(method, rank, averages, tiny_decoder, ner_corpus, tmp_path):
+    """Two clients of four in each round, all of rank 1: FLoRA's stack is of rank 2, FedEx-LoRA's residue of rank 1.
+
+    A client's last download was at the beginning of its last round, or is the set-up, before round 1.
+    """
+    partition = {"name": "iid", "clients": 4, "min_size": 1}
+    what = experiment(tiny_decoder, ner_corpus, method, rounds=8, partition=partition, cohort={"count": 2}, seed=1)
     run(what, tmp_path / "run")
     clients = pd.read_csv(tmp_path / "run" / "clients.csv")
     held, missed = {}, []
     for number, client in zip(clients["round"], clients["client"], strict=True):
-        missed.append(number - 1 - held.get(client, 0))  # the set-up brings version 0, before round 1
+        missed.append(number - 1 - held.get(client, 0))
         held[client] = number - 1
     size = Float32Channel().size
-    assert len(set(missed)) > 2
-    assert clients["bytes_down"].tolist() == [size((HEADS | stacked(n, 4)).items()) if n else 0 for n in missed]
+    expected = [size((averages | stacked(rank * n, 4)).items()) if n else 0 for n in missed]
+    assert clients["bytes_down"].tolist() == expected
+    assert len(set(missed)) > 3
+    assert any(missed[first] != missed[first + 1] for first in range(2, 16, 2))  # different in one round
 
 
 def test_changes_are_kept_while_they_are_smaller_than_the_weight():
@@ -473,6 +487,7 @@ def timeless(folder: Path, table: str) -> pd.DataFrame:
         ({"name": "flora", "ranks": [1, 2, 4]}, "tiny_decoder", {"cohort": {"count": 2}, "rounds": 3}),
         ({"name": "fedex_lora", "rank": 2, "budgets": [1, 2, 3]}, "tiny_decoder", {}),
         ({"name": "flora", "rank": 2, "layers": 2, "policy": "round_robin"}, "tiny_decoder", {}),
+        ({"name": "lora", "rank": 2, "layers": 1, "policy": "gradient_norm"}, "tiny_decoder", {}),
     ],
 )
 def test_serial_one_actor_and_two_actors_give_the_same_bits(

@@ -95,18 +95,18 @@ def test_lora_names_the_layers_there_are():
         LoRA(target_modules=("query",)).prepare(tiny_llama())
 
 
-class HeadOnly(Method):
+class LastOnly(Method):
     """A method of one hook, as a user would add it."""
 
-    title: ClassVar[str] = "Head only"
+    title: ClassVar[str] = "Last only"
 
     def scope(self, structure: Structure) -> Scope:
-        return Scope(exchanged=structure.head)
+        return Scope(exchanged=(*structure.final, *structure.head))
 
 
 def test_a_new_method_is_one_class_and_one_registration(tiny_decoder, text_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(baselines, "HeadOnly", HeadOnly, raising=False)
-    monkeypatch.setitem(METHODS, "head_only", "baselines:HeadOnly")
+    monkeypatch.setattr(baselines, "LastOnly", LastOnly, raising=False)
+    monkeypatch.setitem(METHODS, "last_only", "baselines:LastOnly")
     what = build(
         {
             "name": "toy",
@@ -114,14 +114,14 @@ def test_a_new_method_is_one_class_and_one_registration(tiny_decoder, text_corpu
             "corpus": {"name": "jsonl", "path": str(text_corpus)},
             "model": {"name": str(tiny_decoder), "max_length": 32},
             "partition": {"name": "iid", "clients": 2},
-            "method": "head_only",
+            "method": "last_only",
             "engine": {"executor": "serial"},
         }
     )
     summary = run(prepare(what), tmp_path / "run", SerialExecutor(what.engine))
-    assert summary["label"] == "Head only"
-    assert summary["parameters"]["exchanged"] == 16 * 2
-    assert set(load_file(tmp_path / "run" / "model" / "exchanged.safetensors")) == {"score.weight"}
+    assert summary["label"] == "Last only"
+    assert summary["parameters"]["exchanged"] == 16 + 16 * 2
+    assert set(load_file(tmp_path / "run" / "model" / "exchanged.safetensors")) == {"model.norm.weight", "score.weight"}
 
 
 def test_fedprox_is_one_short_file():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from baselines import COMPARED, METHODS
 from baselines.fedprox import FedProx
 from baselines.layer_skipping import LayerSkipping
 from baselines.lora import LoRA
@@ -25,6 +26,17 @@ def test_every_preset_shows_its_command(preset):
     from simulate.config import PRESETS
 
     assert f"skipfl compare {preset}" in (PRESETS / f"{preset}.yaml").read_text()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_demo_has_settings_that_fit_every_method(method):
+    assert load(NER, method=method).parts["method"] == method
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_has_settings_that_fit_what_is_compared_by_default(preset):
+    overrides = ["corpus.path=somewhere"] if preset.startswith("minilm") else []
+    assert [load(preset, overrides, method).parts["method"] for method in COMPARED] == list(COMPARED)
 
 
 def test_overrides():
