@@ -78,8 +78,9 @@ def curve_frame(runs: Runs) -> pd.DataFrame:
     """What the curves show: one row a label and evaluated round, and one row (round NaN) a reference line.
 
     Columns: ``label, method, reference, round``; ``bytes_total`` and ``seconds_total``, mean over seeds; ``mean, low,
-    high``: the test metric in percent, mean, smallest and largest over seeds; ``seeds``. Labels that send nothing
-    become reference lines, at the round best on validation, unless all send nothing.
+    high``: the test metric in percent, mean, smallest and largest over seeds; ``seeds``. A run that stopped before
+    others of its label counts on with its last model and what it had cost. Labels that send nothing become reference
+    lines, at the round best on validation, unless all send nothing.
 
     Raises:
         ResultsError: if the runs are not comparable.
@@ -96,14 +97,13 @@ def curve_frame(runs: Runs) -> pd.DataFrame:
             piece = piece.assign(round=np.nan, bytes_total=np.nan, seconds_total=np.nan)
         else:
             evaluated = runs.rounds[runs.rounds["label"] == label].dropna(subset=[quality])
-            rounds = evaluated.groupby("round")
-            percent = rounds[quality].agg(["mean", "min", "max"]) * 100
-            piece = (
-                rounds[["bytes_total", "seconds_total"]]
-                .mean()
-                .assign(mean=percent["mean"], low=percent["min"], high=percent["max"], seeds=rounds.size())
-            )
-            piece = piece.reset_index()
+            by_run = evaluated.pivot(index="round", columns="run", values=[quality, "bytes_total", "seconds_total"])
+            carried = by_run.ffill()
+            piece = (carried[quality] * 100).agg(["mean", "min", "max"], axis=1)
+            piece = piece.rename(columns={"min": "low", "max": "high"}).reset_index()
+            for cost in ("bytes_total", "seconds_total"):
+                piece[cost] = carried[cost].mean(axis=1).to_numpy()
+            piece["seeds"] = carried[quality].shape[1]
         pieces.append(piece.assign(label=label, method=method, reference=label in references))
     columns = ["label", "method", "reference", "round", "bytes_total", "seconds_total", "mean", "low", "high", "seeds"]
     return pd.concat(pieces, ignore_index=True)[columns]
@@ -180,6 +180,8 @@ def _curves(runs: Runs, abscissae: Sequence[str], width: float) -> tuple[Figure,
             note.append(
                 "Bytes exclude set-up; curves against bytes start at the first transfer (round 0 sends nothing)."
             )
+        if runs.summaries["stopped"].any():
+            note.append("Runs that stopped early count on with their last model.")
         if frame["reference"].any():
             note.append("Level lines: methods that send nothing, at the round best on validation.")
         note += _focus(panels[0], frame)
@@ -201,7 +203,7 @@ def _draw(axes: Axes, frame: pd.DataFrame, x: str, styles: dict[str, style.LineS
         canvas.draw_band(axes, points[x], points["low"], points["high"], line)
     axes.set_xlabel(X_LABELS[x])
     if x == "bytes_total":
-        _set_byte_axis(axes)
+        set_byte_axis(axes)
     elif x == "round":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
@@ -219,10 +221,11 @@ def _focus(axes: Axes, frame: pd.DataFrame) -> list[str]:
     return [f"Values below {floor} % lie outside the axis."]
 
 
-def _set_byte_axis(axes: Axes) -> None:
+def set_byte_axis(axes: Axes) -> None:
+    """A log axis of bytes with ticks that can be read, also where it is short."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    short = math.log10(high / low) < 1.3  # decades; fewer than two of them fall on the axis
+    short = math.log10(high / low) < 1.5  # decades; fewer than two of them fall on the axis
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,)))
     axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
     axes.xaxis.set_minor_locator(NullLocator())

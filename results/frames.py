@@ -17,7 +17,7 @@ RUN_COLUMNS = ("run", "name", "task", "metric", "method", "label", "seed", "skip
 FREE_SETTINGS = ("name", "seed", "engine")
 """Settings in which repetitions of one experiment may differ without measuring something else."""
 SHARED_SETTINGS = ("corpus", "model", "partition", "cohort", "rounds")
-"""Settings that all runs of one table or figure must share."""
+"""Settings that all runs of one table or figure must share; of `rounds` a run may have stopped early."""
 
 
 class ResultsError(ValueError):
@@ -161,6 +161,7 @@ class _Summary(BaseModel):
     label: str
     skip_ratio: float | None
     rounds: int
+    stopped: bool = False
     final: _Evaluation
     best: _Evaluation
     bytes: _Bytes

@@ -54,16 +54,19 @@ DASHES: tuple[Dashes, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1,
 class LineStyle:
     """Colour, marker and dashes: any one of the three tells two lines apart.
 
-    A bound (centralized, local only) has no marker.
+    A bound (centralized, local only) has no marker; a hollow marker is white within.
     """
 
     color: str
     marker: str
     dashes: Dashes
+    hollow: bool = False
 
     def keywords(self) -> dict[str, Any]:
         """The style as keyword arguments of matplotlib's line artists."""
-        return {"color": self.color, "marker": self.marker, "linestyle": self.dashes}
+        line = {"color": self.color, "marker": self.marker, "linestyle": self.dashes}
+        hollow = {"markerfacecolor": "white", "markeredgecolor": self.color, "markeredgewidth": 1.1}
+        return line | hollow if self.hollow else line
 
 
 METHOD_STYLES = {

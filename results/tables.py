@@ -51,8 +51,8 @@ def formatted(rows: pd.DataFrame) -> pd.DataFrame:
     if rows["skip_ratio"].notna().all():
         columns["Skip ratio"] = lambda row: f"{row.skip_ratio:.3g}"
     columns |= {
-        f"Test {metric}, best (%)": lambda row: _with_spread(row.best_test, row.best_test_sd),
-        f"Test {metric}, final (%)": lambda row: _with_spread(row.final_test, row.final_test_sd),
+        f"Test {metric}, best (%)": lambda row: with_spread(row.best_test, row.best_test_sd),
+        f"Test {metric}, final (%)": lambda row: with_spread(row.final_test, row.final_test_sd),
         "Sent": lambda row: byte_count(row.bytes_total) if row.bytes_total else NOTHING,
         "Set-up": lambda row: byte_count(row.bytes_setup) if row.bytes_setup else NOTHING,
         "Saving": lambda row: _percent(row.saving),
@@ -81,8 +81,12 @@ def footnotes(rows: pd.DataFrame) -> list[str]:
 
 
 def text(rows: pd.DataFrame) -> str:
-    """`formatted` as a Markdown table with aligned columns, then the footnotes, one a line."""
-    cells = formatted(rows)
+    """`formatted` as a Markdown table, then the footnotes, one a line."""
+    return "\n".join([markdown(formatted(rows)), "", *footnotes(rows)])
+
+
+def markdown(cells: pd.DataFrame) -> str:
+    """Cells of text as a Markdown table with aligned columns, the first to the left."""
     lines = [[str(heading) for heading in cells], *cells.to_numpy().tolist()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = [
@@ -94,7 +98,7 @@ def text(rows: pd.DataFrame) -> str:
     ]
     rules = [f"{'-' * (width + 1)}:" if i else f":{'-' * (width + 1)}" for i, width in enumerate(widths)]
     heading, *body = [f"| {' | '.join(line)} |" for line in aligned]
-    return "\n".join([heading, f"|{'|'.join(rules)}|", *body, "", *footnotes(rows)])
+    return "\n".join([heading, f"|{'|'.join(rules)}|", *body])
 
 
 def _row(group: pd.DataFrame, metric: str) -> dict[str, Any]:
@@ -125,5 +129,8 @@ def _percent(saving: float) -> str:
     return NOTHING if pd.isna(saving) else f"{rounded:.1f} %".replace("-", "−")
 
 
-def _with_spread(percent: float, deviation: float) -> str:
+def with_spread(percent: float, deviation: float) -> str:
+    """Mean ± standard deviation, to a tenth; the mean alone where there is no spread to state, "–" for nothing."""
+    if pd.isna(percent):
+        return NOTHING
     return f"{percent:.1f}" if pd.isna(deviation) else f"{percent:.1f} ± {deviation:.1f}"

@@ -1,4 +1,4 @@
-"""The suite from Python: what the commands run, compare and ablate do, as functions that give back run folders.
+"""The suite from Python: what the commands run, compare, tune and ablate do, as functions.
 
     from results import frames, tables
     from simulate.api import compare
@@ -12,15 +12,21 @@ settings are kept, so that the same call again continues an interrupted study. W
 """
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
-from baselines import METHODS
+from baselines import COMPARED
 from partitions.statistics import describe
+from simulate import tuning
+from simulate.clients.training import DivergenceError
 from simulate.config import Experiment, load
-from simulate.engine.records import write_json
+from simulate.engine.records import write_json, write_text
+from simulate.exchange.aggregation import AggregationError
 from simulate.experiment import spread
 from simulate.progress import ProgressWatcher
 from simulate.study import ablation, comparison, run_all
@@ -46,12 +52,12 @@ def run(
 def compare(
     source: str | Path,
     output: str | Path,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = COMPARED,
     seeds: Sequence[int] | None = None,
     overrides: Sequence[str] = (),
     console: Console | None = None,
 ) -> list[Path]:
-    """Run several methods, by default all, under several seeds.
+    """Run several methods, by default `baselines.COMPARED`, under several seeds.
 
     Args:
         source: a preset's name, or the path of a YAML file.
@@ -65,6 +71,46 @@ def compare(
         The run folders, method by method.
     """
     return simulate(comparison(source, methods, seeds, overrides, Path(output)), console)
+
+
+def tune(
+    source: str | Path,
+    output: str | Path,
+    grid: Mapping[str, Sequence[Any]],
+    methods: Sequence[str] = tuple(COMPARED),
+    seeds: Sequence[int] | None = None,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+) -> pd.DataFrame:
+    """Run every method at every point of a grid and keep, per method, the point best on validation.
+
+    Writes ``tuned.yaml``, which takes a preset's place anywhere, ``trials.csv``, and the run folders in ``trials``.
+    Warns where a chosen number lies at an edge of its grid.
+
+    Args:
+        source: a preset's name, or the path of a YAML file.
+        output: the folder to write into.
+        grid: setting -> values, such as ``{"train.lr": [1e-3, 2e-3], "method.rank": [4, 8]}``; ``method.KEY`` goes to
+            those methods that have the setting.
+        methods: names of methods, see `baselines.METHODS`.
+        seeds: one run a point and seed, the same for every method; by default the preset's seed.
+        overrides: ``key=value`` settings; ``tuned.yaml`` holds them too.
+        console: where progress is shown; by default on standard output.
+
+    Returns:
+        The trials, as `simulate.tuning.outcome` and ``trials.csv`` have them.
+    """
+    folder = Path(output)
+    tried = tuning.trials(source, methods, grid, seeds, overrides, folder)
+    tolerated = DivergenceError, AggregationError  # too large a learning rate is an answer, too
+    simulate({trial.folder: trial.experiment for trial in tried}, console, tolerated)
+    table = tuning.outcome(tried)
+    chosen = tuning.chosen_values(tried, table)
+    write_text(folder / "tuned.yaml", tuning.as_yaml(source, tuning.tuned(source, overrides, chosen), tried))
+    write_text(folder / "trials.csv", table.to_csv(index=False))
+    for edge in tuning.at_edges(tried, chosen):
+        warnings.warn(edge, stacklevel=2)
+    return table
 
 
 def ablate(
@@ -111,12 +157,17 @@ def partition(source: str | Path, output: str | Path, overrides: Sequence[str] =
     return file
 
 
-def simulate(runs: Mapping[Path, Experiment], console: Console | None = None) -> list[Path]:
+def simulate(
+    runs: Mapping[Path, Experiment],
+    console: Console | None = None,
+    tolerated: tuple[type[Exception], ...] = (),
+) -> list[Path]:
     """Run experiments, each into its folder.
 
     Args:
         runs: run folder -> experiment, as `simulate.config.load` gives it.
         console: where progress is shown; by default on standard output.
+        tolerated: errors that leave a run unfinished, but do not end the others.
 
     Returns:
         The run folders.
@@ -124,5 +175,5 @@ def simulate(runs: Mapping[Path, Experiment], console: Console | None = None) ->
     if console is None:  # a notebook asks for colour as a terminal would, but cannot redraw a bar
         console = Console(force_terminal=sys.stdout.isatty(), force_jupyter=False)
     with ProgressWatcher(console, len(runs), sum(experiment.rounds for experiment in runs.values())) as watcher:
-        run_all(runs, watcher)
+        run_all(runs, watcher, tolerated)
     return list(runs)

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from baselines import COMPARED, METHODS
+
 app = typer.Typer(
     help="Simulate federated fine-tuning of language models on clinical text, and compare what methods cost and give.",
     no_args_is_help=True,
@@ -75,7 +77,7 @@ def run(source: Source, overrides: Overrides = None, output: Output = None, debu
 def compare(
     source: Source,
     overrides: Overrides = None,
-    methods: Annotated[str, typer.Option(help="Comma-separated; by default all.")] = "",
+    methods: Annotated[str, typer.Option(help=f"Comma-separated; by default {', '.join(COMPARED)}.")] = "",
     seeds: Annotated[str, typer.Option(help="Comma-separated; by default the preset's seed.")] = "",
     output: Output = None,
     debug: Debug = False,
@@ -90,12 +92,11 @@ def compare(
 
         skipfl compare minilm-ner --methods layer_skipping,lora corpus.path=my-corpus
     """
-    from baselines import METHODS
     from results import curves, frames
     from simulate import api
     from simulate.config import read
 
-    names = _items(methods) or list(METHODS)
+    names = _items(methods) or COMPARED
     folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-compare")
     runs = api.compare(source, folder, names, _seeds(seeds), overrides or [], console)
     table = folder / "comparison.csv"
@@ -103,6 +104,41 @@ def compare(
     figure, *_ = curves.overview(frames.load(runs))
     who, *_ = curves.partition_figure(runs[0])
     _wrote(table, *curves.save(figure, folder / "curves"), *curves.save(who, folder / "partition"), *runs)
+
+
+@app.command()
+def tune(
+    source: Source,
+    overrides: Overrides = None,
+    grid: Annotated[list[str] | None, typer.Option(help="KEY=VALUE,VALUE...; several give their product.")] = None,
+    methods: Annotated[str, typer.Option(help="Comma-separated; by default those of `compare`.")] = "",
+    seeds: Annotated[str, typer.Option(help="Comma-separated; by default the preset's seed.")] = "",
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Choose each method's settings on validation, with equal budgets; write them as a YAML for the other commands.
+
+    The same command again continues; a wider grid into the same folder adds what is missing.
+
+    Examples:
+
+        skipfl tune demo --methods layer_skipping,lora --grid train.lr=1e-3,2e-3,4e-3 -o runs/tune
+
+        skipfl tune demo --methods lora --grid train.lr=1e-3,4e-3 --grid method.rank=4,8 --seeds 0,1 rounds=4
+
+        skipfl compare runs/tune/tuned.yaml --methods layer_skipping,lora --seeds 0,1,2
+    """
+    from baselines import COMPARED
+    from results import trials
+    from simulate import api
+    from simulate.config import read
+    from simulate.tuning import read_grid
+
+    folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-tune")
+    names = _items(methods) or list(COMPARED)
+    table = api.tune(source, folder, read_grid(grid or []), names, _seeds(seeds), overrides or [], console)
+    console.print(trials.text(table))
+    _wrote(folder / "tuned.yaml", folder / "trials.csv", folder / "trials")
 
 
 @app.command()
@@ -157,20 +193,51 @@ def table(
 
 
 @app.command()
+def report(
+    folders: Folders,
+    budget: Annotated[str, typer.Option(help="Bytes, comma-separated, such as 100MB,1GB; by default fitting.")] = "",
+    target: Annotated[float, typer.Option(help="Per cent of centralized training, for the cost to a target.")] = 95,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write it: one .md, or for .csv a file a table.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Compare finished runs at equal rounds, at equal bytes, by cost to a target, and by paired tests.
+
+    Examples:
+
+        skipfl report runs/compare -o report.md
+
+        skipfl report runs/compare --budget 100MB,1GB --target 90
+    """
+    from results import frames, report
+
+    budgets = [report.budgets.read_bytes(words) for words in _items(budget)]
+    sections = report.report(frames.load(folders), budgets, target)
+    console.print(report.text(sections))
+    if output:
+        _wrote(*report.save(sections, output))
+
+
+@app.command()
 def plot(
     folders: Folders,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write; PNG and PDF are both made.")],
+    pareto: Annotated[bool, typer.Option("--pareto", help="Draw the Pareto front of bytes and quality.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Draw metric against bytes, rounds and seconds.
+    """Draw metric against bytes, rounds and seconds, or what all runs give for all their bytes.
 
-    Example:
+    Examples:
 
         skipfl plot runs/compare -o curves.png
+
+        skipfl plot runs/compare --pareto -o pareto.png
     """
     from results import curves, frames
+    from results.pareto import pareto_figure
 
-    figure, *_ = curves.overview(frames.load(folders))
+    figure, *_ = (pareto_figure if pareto else curves.overview)(frames.load(folders))
     _wrote(*curves.save(figure, output))
 
 
@@ -244,7 +311,6 @@ def partition(
 @app.command("list")
 def list_(debug: Debug = False) -> None:
     """List presets, methods, layer policies, corpora and partitioners."""
-    from baselines import METHODS
     from baselines.policies import POLICIES
     from baselines.server import SERVER_OPTIMIZERS
     from partitions.corpora import CORPORA

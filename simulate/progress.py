@@ -67,6 +67,11 @@ class ProgressWatcher:
 
     def round(self, experiment: Experiment, round_: Round) -> None:
         """A round is over."""
+        if round_.stopped:
+            self.rounds -= experiment.rounds - round_.number
+            if self.bars:
+                self.bars.update(self.bar, total=self.rounds)
+            self.note(f"stopped after round {round_.number}: validation no longer improves")
         if round_.number:
             self.done += 1
             if self.bars:

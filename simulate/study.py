@@ -43,18 +43,12 @@ def comparison(
     Raises:
         ConfigError: if a setting is wrong, or no method has an overridden setting.
     """
-    _refuse(overrides, {"seed": "--seeds", "method": "--methods", "method.name": "--methods"})
-    fields = {method: set(part("method", method).model_fields) for method in methods}
-    for override in overrides:
-        if (key := _method_key(override)) and not any(key in known for known in fields.values()):
-            every = sorted({f"method.{name}" for known in fields.values() for name in known})
-            raise ConfigError(f"unknown key method.{key} for {', '.join(methods)}{suggest(f'method.{key}', every)}")
-    runs = {}
-    for method in methods:
-        fitting = [override for override in overrides if (_method_key(override) or "") in fields[method] | {""}]
-        for seed in seeds or [load(source, fitting, method).seed]:
-            runs[folder / f"{method}-seed{seed}"] = load(source, [*fitting, f"seed={seed}"], method)
-    return runs
+    refuse(overrides, {"seed": "--seeds", "method": "--methods", "method.name": "--methods"})
+    return {
+        folder / f"{method}-seed{seed}": load(source, [*settings, f"seed={seed}"], method)
+        for method, settings in fitting(overrides, methods).items()
+        for seed in seeds or [load(source, settings, method).seed]
+    }
 
 
 def ablation(
@@ -71,7 +65,7 @@ def ablation(
     Raises:
         ConfigError: if a setting is wrong.
     """
-    _refuse(
+    refuse(
         overrides,
         {
             "seed": "--seeds",
@@ -93,11 +87,11 @@ def ablation(
     }
 
 
-def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
+def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[type[Exception], ...] = ()) -> None:
     """Run what has not been run yet, on one set of workers.
 
     A folder that holds a finished run of the same experiment is kept, one that was interrupted in it is started again:
-    the same command again continues a study.
+    the same command again continues a study. A run that fails with a tolerated error is noted and left unfinished.
 
     Raises:
         RunFolderError: if a folder holds anything else; before any training.
@@ -127,7 +121,10 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher) -> None:
             watcher.begin(folder, experiment)
             for line in prepared.long():
                 watcher.note(line)
-            run(prepared, folder, executor, partial(watcher.round, experiment))
+            try:
+                run(prepared, folder, executor, partial(watcher.round, experiment))
+            except tolerated as error:
+                watcher.note(f"left unfinished: {error}")
     finally:
         forget_corpora()
         if executor is not None:
@@ -147,13 +144,31 @@ def _state(folder: Path, experiment: Experiment) -> Literal["new", "interrupted"
     return "interrupted"
 
 
-def _method_key(override: str) -> str | None:
+def fitting(overrides: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
+    """Method -> the overrides that are for it: `method.KEY=...` only where the method has the setting.
+
+    Raises:
+        ConfigError: if there is no such method, or none of them has the setting.
+    """
+    fields = {method: set(part("method", method).model_fields) for method in methods}
+    for override in overrides:
+        if (key := method_key(override)) and not any(key in known for known in fields.values()):
+            every = sorted({f"method.{name}" for known in fields.values() for name in known})
+            raise ConfigError(f"unknown key method.{key} for {', '.join(methods)}{suggest(f'method.{key}', every)}")
+    return {
+        method: [override for override in overrides if (method_key(override) or "") in known | {""}]
+        for method, known in fields.items()
+    }
+
+
+def method_key(override: str) -> str | None:
     """KEY of `method.KEY=value`."""
     key = override.partition("=")[0]
     return key.removeprefix("method.") if key.startswith("method.") else None
 
 
-def _refuse(overrides: Sequence[str], options: Mapping[str, str]) -> None:
+def refuse(overrides: Sequence[str], options: Mapping[str, str]) -> None:
+    """Refuse overrides of what a study varies or fixes; `options` says for each key what to give instead."""
     for override in overrides:
         if (key := override.partition("=")[0]) in options:
             instead = f"; give {options[key]} instead" if options[key] else ""

@@ -71,6 +71,7 @@ def write_run(
         "label": label,
         "skip_ratio": skip_ratio,
         "rounds": rounds,
+        "stopped": rounds < (settings or {}).get("rounds", rounds),
         "final": at(rounds),
         "best": at(int(np.argmax(test))),
         "bytes": {"up": up * rounds, "down": up * rounds, "setup": setup, "total": 2 * up * rounds + setup},

@@ -56,6 +56,22 @@ def test_frame_by_hand(make_run: MakeRun, tmp_path: Path):
     assert math.isnan(reference["bytes_total"])
 
 
+def test_a_run_that_stopped_early_counts_on(make_run: MakeRun, tmp_path: Path):
+    """Seed 1 stopped after round 2 of 4: in rounds 3 and 4 it has its last 50 %, 20 MB and 4.5 s."""
+    make_run("a-0", [0.0, 0.4, 0.6, 0.7, 0.8], seed=0, settings={"rounds": 4})
+    make_run("a-1", [0.0, 0.6, 0.5], seed=1, settings={"rounds": 4})
+    runs = load(tmp_path)
+    frame = curves.curve_frame(runs)
+    assert frame["mean"].tolist() == pytest.approx([0, 50, 55, 60, 65])
+    assert frame["low"].tolist() == pytest.approx([0, 40, 50, 50, 50])
+    assert frame["bytes_total"].tolist() == [0, 1e7, 2e7, 2.5e7, 3e7]
+    assert frame["seconds_total"].tolist() == [0.5, 2.5, 4.5, 5.5, 6.5]
+    assert frame["seeds"].tolist() == [2] * 5
+    assert tables.comparison(runs)["final_test"].tolist() == pytest.approx([65])
+    figure, *_ = curves.overview(runs)
+    assert "Runs that stopped early count on with their last model." in " ".join(figure.texts[0].get_text().split())
+
+
 def test_rounds_without_evaluation_are_left_out(make_run: MakeRun):
     folder = make_run("a", [0.0, 0.25, 0.75])
     file = folder / "rounds.csv"

@@ -1,0 +1,85 @@
+"""Cost to a target: bytes, rounds and seconds until a method first does as well as a share of centralized training."""
+
+import math
+from typing import Literal
+
+import pandas as pd
+
+from results import statistics, tables
+from results.budgets import best_rounds
+from results.frames import ResultsError, Runs
+from results.wording import byte_count, metric_name
+
+COSTS = ("round", "bytes_total", "seconds_total")
+
+
+def cost_to_target(
+    runs: Runs, percent: float = 95, split: Literal["validation", "test"] = "validation"
+) -> pd.DataFrame:
+    """One row a label, its seeds averaged, labels in the order of `results.tables.comparison`.
+
+    The target is ``percent`` % of what centralized training reaches on the split at its round best on validation, mean
+    over its seeds. A method has reached it at its first evaluated round with at least that.
+
+    Columns: ``label, method, metric, split, percent, target`` (in percent of the metric), ``seeds, reached`` (how many
+    of them reach it); ``round, bytes_total, seconds_total``, each with ``_sd``: the cost until then, NaN unless every
+    seed reaches the target, for a mean over those that do would flatter the method.
+
+    Args:
+        split: validation is what can be watched while training; the test split tells of the same curve afterwards.
+
+    Raises:
+        ResultsError: if the runs are not comparable, or none of them is centralized.
+    """
+    if not 0 < percent <= 100:
+        raise ResultsError(f"target {percent:g}: expected per cent of centralized training, above 0 and at most 100")
+    quality = f"{split}_{runs.shared_metric()}"
+    order = tables.comparison(runs)
+    best = best_rounds(runs)
+    central = best.loc[best["method"] == "centralized", quality]
+    if central.empty:
+        raise ResultsError("a target is a share of centralized training; none of the runs is centralized")
+    target = statistics.mean(central) * percent / 100
+    good = runs.rounds[(runs.rounds["round"] > 0) & (runs.rounds[quality] >= target)]
+    first = good.sort_values("round").drop_duplicates("run")
+    rows = []
+    for label, method, metric, seeds in order[["label", "method", "metric", "seeds"]].itertuples(index=False):
+        mine = first[first["label"] == label]
+        row = {"label": label, "method": method, "metric": metric, "split": split}
+        row |= {"percent": percent, "target": target * 100, "seeds": seeds, "reached": len(mine)}
+        for cost in COSTS:
+            values = mine[cost] if len(mine) == seeds else pd.Series([math.nan])
+            row |= {cost: statistics.mean(values), f"{cost}_sd": statistics.standard_deviation(values)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def text(rows: pd.DataFrame) -> str:
+    """`cost_to_target` as a Markdown table with what it means."""
+    first = rows.iloc[0]
+    cells = pd.DataFrame(
+        {
+            "Method": rows["label"],
+            "Reached": [_reached(*counts) for counts in zip(rows["reached"], rows["seeds"], strict=True)],
+            "Rounds": [_tenths(rounds) for rounds in rows["round"]],
+            "Sent": [byte_count(sent) if sent > 0 else tables.NOTHING for sent in rows["bytes_total"]],
+            "Time (s)": [_tenths(seconds) for seconds in rows["seconds_total"]],
+        }
+    )
+    notes = [
+        f"Target: {first['split']} {metric_name(first['metric'])} of {first['target']:.1f} %, {first['percent']:g} % "
+        "of what centralized training reaches at its round best on validation.",
+        "Cost up to the first evaluated round that reaches it, mean over seeds, stated where every seed does; Sent: "
+        "bytes up + down, all clients, without set-up; Time: local training and aggregation.",
+    ]
+    return "\n".join([tables.markdown(cells), "", *notes])
+
+
+def _reached(reached: int, seeds: int) -> str:
+    if reached == seeds:
+        return "yes"
+    return "not reached" if reached == 0 else f"not reached by {seeds - reached} of {seeds} seeds"
+
+
+def _tenths(value: float) -> str:
+    return tables.NOTHING if math.isnan(value) else f"{value:.1f}"
