@@ -4,13 +4,18 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from filelock import FileLock
 
 from partitions.corpus import CorpusError
+
+Content = TypeVar("Content")
 
 VARIABLE = "SKIPFL_CACHE"
 """The environment variable that names the folder."""
@@ -46,25 +51,59 @@ def build_once(key: str, write: Callable[[Path], None]) -> Path:
     kept = root / key
     if kept.is_dir():
         return kept
-    try:
+    with _writing(root):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(root / f"{key}.lock"):
-            if not kept.is_dir():
-                for abandoned in root.glob(f"{key}.*.partial"):
-                    shutil.rmtree(abandoned)
-                unfinished = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".partial", dir=root))
-                try:
-                    write(unfinished)
-                    unfinished.rename(kept)
-                except BaseException:
-                    shutil.rmtree(unfinished)
-                    raise
+        lock = FileLock(root / f"{key}.lock")
+        lock.acquire()
+    try:
+        if kept.is_dir():
+            return kept
+        with _writing(root):
+            for abandoned in root.glob(f"{key}.*.partial"):
+                shutil.rmtree(abandoned)
+            unfinished = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".partial", dir=root))
+        try:
+            write(unfinished)
+            with _writing(root):
+                unfinished.rename(kept)
+        except BaseException:
+            shutil.rmtree(unfinished)
+            raise
+    finally:
+        lock.release()
+    return kept
+
+
+def read_once(key: str, write: Callable[[Path], None], read: Callable[[Path], Content]) -> Content:
+    """What is read from the folder kept under a key; a damaged folder is made again, with a warning.
+
+    Args:
+        key: as for `build_once`.
+        write: as for `build_once`.
+        read: gives the content of the folder; an OSError or ValueError says that it is damaged.
+
+    Raises:
+        CorpusError: if the cache folder cannot be written.
+    """
+    folder = build_once(key, write)
+    try:
+        return read(folder)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{folder}: damaged ({type(error).__name__}) and made again", stacklevel=2)
+        shutil.rmtree(folder, ignore_errors=True)
+        return read(build_once(key, write))
+
+
+@contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    """An error of the file system within the block is one of the cache folder."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or "no reason given"
         raise CorpusError(
             f"{root}: cannot be written ({reason}); the environment variable {VARIABLE} chooses another folder"
         ) from error
-    return kept
 
 
 def source_digest(*modules: ModuleType) -> str:

@@ -16,16 +16,16 @@ _AT_ONCE = 1_000
 def check_disjoint(corpus: Corpus) -> None:
     """Check that no document, and no text, occurs in two splits.
 
-    Texts are compared in lower case, by whole documents where the corpus names them (a section header or a negative
-    finding recurs in many notes) and else by examples.
+    Texts are compared in lower case: those of classification each by itself; the sentences of ner, of which a section
+    header or a negative finding recurs in many notes, as whole documents where the corpus names these.
 
     Raises:
         CorpusError: naming an example of each split that share a document or text; never quoting it.
     """
-    read = KEYS[corpus.task][0]
+    read, sentences = KEYS[corpus.task][0], corpus.task == "ner"
     documents, texts = {}, {}
     for name, split in corpus.splits.items():
-        documents[name], texts[name] = _keys(split, read)
+        documents[name], texts[name] = _keys(split, read, sentences)
     for first, second in combinations(corpus.splits, 2):
         _compare(corpus.name, "document", {name: documents[name] for name in (first, second)})
         _compare(corpus.name, "text", {name: texts[name] for name in (first, second)})
@@ -42,8 +42,14 @@ def _compare(corpus: str, what: str, splits: Mapping[str, Mapping[Any, str]]) ->
         )
 
 
-def _keys(split: Dataset, read: str) -> tuple[dict[str, str], dict[bytes, str]]:
-    """The documents of a split, and digests of its texts by document (or example), each with its first example's id."""
+def _keys(split: Dataset, read: str, sentences: bool) -> tuple[dict[str, str], dict[bytes, str]]:
+    """The documents of a split, and digests of its texts, each with its first example's id.
+
+    Args:
+        split: of a corpus.
+        read: the column of the text.
+        sentences: a document is one text, if it has a name.
+    """
     documents: dict[str, str] = {}
     digests: dict[str, tuple[str, hashlib._Hash]] = {}
     texts: dict[bytes, str] = {}
@@ -51,6 +57,7 @@ def _keys(split: Dataset, read: str) -> tuple[dict[str, str], dict[bytes, str]]:
         text = (" ".join(content) if isinstance(content, list) else content).casefold().encode() + b"\n"
         if document:
             documents.setdefault(document, example)
+        if document and sentences:
             digests.setdefault(document, (example, hashlib.sha256()))[1].update(text)
         else:
             texts.setdefault(hashlib.sha256(text).digest(), example)

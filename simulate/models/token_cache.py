@@ -8,7 +8,7 @@ import tokenizers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from partitions.cache import build_once, source_digest
+from partitions.cache import read_once, source_digest
 from partitions.corpus import Corpus
 from partitions.examples import KEYS
 from simulate.models import encoded, tokenize, windows
@@ -56,7 +56,7 @@ def tokenized(
 
         content = _digest(split.select_columns(list(KEYS[corpus.task])))
         key = hashlib.sha256(repr([content, sorted(reading.items())]).encode()).hexdigest()
-        found[name] = Encoded.open(build_once(f"tokens-{key[:32]}", write))
+        found[name] = read_once(f"tokens-{key[:32]}", write, Encoded.open)
     return found
 
 

@@ -30,7 +30,7 @@ def texts(*split: str) -> list[dict]:
 
 
 def note(document: str, *lines: str) -> list[dict]:
-    return [{"text": line, "document": document} for line in lines]
+    return [{"tokens": line.split(), "document": document} for line in lines]
 
 
 def message(found: Corpus) -> str:
@@ -105,6 +105,16 @@ def test_a_long_id_is_not_quoted():
     long = "Xavier " * 20
     found = corpus([{"text": "fever", "id": long}], texts("rash"), texts("fever"))
     assert "examples of 140 characters (train) and 'c' (test)" in message(found)
+
+
+def test_a_note_in_the_records_of_two_patients():
+    def record(patient: str, *notes: str) -> list[dict]:
+        return [{"text": text, "document": patient} for text in notes]
+
+    found = corpus(record("p1", "fever", "cough"), record("p2", "rash"), record("p9", "fever", "pain"))
+    assert "1 text in both train and test, such as that of the examples 'a' (train) and 'd' (test)" in message(found)
+    unnamed = corpus(record("p1", "fever", "cough"), record("p2", "rash"), texts("cough"))
+    assert "1 text in both train and test" in message(unnamed)
 
 
 def write(folder: Path) -> Path:

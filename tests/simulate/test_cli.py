@@ -36,7 +36,12 @@ def test_compare_ends_with_table_curves_and_every_file_named(small, tmp_path):
         "method.layers=1", "engine.workers=2", "-o", "out", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    for text in ("Layer skipping (1/4 layers)", "LoRA (rank 8)", "Local only", "the full model: embeddings, 4 layers"):
+    for text in (
+        "Layer skipping (1/4 layers)",
+        "LoRA (1/4 layers, rank 8)",
+        "Local only",
+        "the full model: embeddings, 4 layers",
+    ):
         assert text in result.stdout
     assert "round 2/2" in result.stdout
     assert "ETA" in result.stdout
@@ -55,7 +60,7 @@ def test_compare_ends_with_table_curves_and_every_file_named(small, tmp_path):
 
     again = skipfl("table", "out", cwd=tmp_path)
     assert again.returncode == 0
-    assert "LoRA (rank 8)" in again.stdout
+    assert "LoRA (1/4 layers, rank 8)" in again.stdout
     drawn = skipfl("plot", "out", "-o", "figure.png", cwd=tmp_path)
     assert drawn.returncode == 0
     assert (tmp_path / "figure.pdf").stat().st_size > 1000

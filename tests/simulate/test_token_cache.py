@@ -64,3 +64,16 @@ def test_a_mistake_leaves_nothing_behind(tmp_path, tiny_decoder, entries):
     with pytest.raises(tokenize.ModelError, match="head_tail is for texts"):
         read(corpus, ModelSettings(name=str(tiny_decoder), max_length=32, overflow="head_tail"))
     assert entries() == 0
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(file.read_bytes()[:-40])])
+def test_a_damaged_entry_is_made_again(tmp_path, tiny_decoder, entries, damage):
+    corpus = Jsonl(path=write_corpus(tmp_path / "ner", "ner", {"train": 9, "validation": 3, "test": 3}))
+    settings = ModelSettings(name=str(tiny_decoder), max_length=32)
+    first = read(corpus, settings)
+    expected = {name: split.ids.tolist() for name, split in first.items()}
+    damage(first["train"].folder / "ids.arrow")
+    with pytest.warns(UserWarning, match=r"tokens-[0-9a-f]{32}: damaged \(\w+\) and made again"):
+        again = read(corpus, settings)
+    assert {name: split.ids.tolist() for name, split in again.items()} == expected
+    assert entries() == 3

@@ -18,7 +18,7 @@ from datasets.arrow_writer import ArrowWriter
 from pydantic import Field
 
 from partitions import examples
-from partitions.cache import build_once, source_digest
+from partitions.cache import read_once, source_digest
 from partitions.corpora.mimic3.cohort import Group, read_cohort
 from partitions.corpora.mimic3.notes import pick_notes
 from partitions.corpora.mimic3.tables import Tables, find_file
@@ -111,9 +111,8 @@ class Mimic3(CorpusReader):
                 LeakageWarning,
                 stacklevel=3,
             )
-        folder = build_once(f"mimic3-{self.target}-{self._digest(files)}", partial(self._build, files))
-        labels = json.loads((folder / "labels.json").read_text())
-        splits = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in SPLITS}
+        key = f"mimic3-{self.target}-{self._digest(files)}"
+        labels, splits = read_once(key, partial(self._build, files), _open)
         return Corpus(f"mimic3-{self.target}", TARGETS[self.target].task, tuple(labels), splits)
 
     @property
@@ -197,3 +196,9 @@ def _example(
         "group": row["group"],
         "document": f"patient {row['patient']}",
     }
+
+
+def _open(folder: Path) -> tuple[list[str], dict[str, Dataset]]:
+    """The labels and splits that were built."""
+    labels = json.loads((folder / "labels.json").read_text())
+    return labels, {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in SPLITS}
