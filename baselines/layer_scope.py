@@ -60,6 +60,8 @@ class LayerScope(Method):
         moves = self.policy in MOVING or self.warmup_rounds or self.parts != "all"
         if moves and not given:
             raise ValueError("policy, warmup_rounds and parts choose among blocks; give layers, skip_ratio or budgets")
+        if self.policy == "weight_change" and not self.warmup_rounds:
+            raise ValueError("policy = weight_change compares what has moved; set warmup_rounds to 1 or more")
         return self
 
     def trained_layers(self, depth: int) -> int | None:
@@ -104,6 +106,9 @@ class LayerScope(Method):
 
     def measures(self, turn: Turn) -> bool:
         return self.policy in MEASURES and turn.round > self.warmup_rounds
+
+    def follows_change(self, turn: Turn) -> bool:
+        return self.policy == "weight_change" and turn.round > self.warmup_rounds
 
     def measure(self, model: nn.Module, structure: Structure, batches: Iterable[Batch], loss: LossOf) -> list[float]:
         return MEASURES[self.policy](model, structure, batches, loss)

@@ -16,10 +16,12 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from baselines.lora import ADAPTER, LoRA
+from simulate.clients.training import TrainSettings
 from simulate.exchange.channel import State
 from simulate.exchange.low_rank import Factors
 from simulate.method import Method, MethodError, Scope, Turn
 from simulate.models.structure import Structure
+from simulate.server_optimizer import ServerOptimizer
 
 A, B, BASE = ".lora_A.default.weight", ".lora_B.default.weight", ".base_layer.weight"
 
@@ -41,6 +43,13 @@ class Adapter:
 
 class MergedLoRA(LoRA):
     """LoRA whose base weights change too. The saved result is merged: plain weights, which need no peft."""
+
+    def check(self, train: TrainSettings, server: ServerOptimizer) -> None:
+        if server.title:
+            raise MethodError(
+                f"{self.title} merges exact averages into the weights, which {server.title} would not touch: "
+                "set server=average"
+            )
 
     def prepare(self, model: nn.Module) -> None:
         super().prepare(model)

@@ -55,6 +55,14 @@ def round_robin(depth: int, layers: int, turn: Turn) -> list[int]:
     return list(range(first, min(first + layers, depth)))
 
 
+def weight_change(depth: int, layers: int, turn: Turn) -> list[int]:
+    """The blocks that have moved farthest from where they began, in parts of their norm; the server sees that itself.
+
+    Blocks that are never trained never move, so that some rounds of all (`method.warmup_rounds`) must come first.
+    """
+    return by_score(depth, layers, turn)
+
+
 def by_score(depth: int, layers: int, turn: Turn) -> list[int]:
     """The blocks of the highest scores; of equal ones those nearer the head."""
     order = sorted(range(depth), key=lambda block: (-turn.scores[block], -block))
@@ -73,6 +81,7 @@ FIXED: dict[str, Callable[[int, int], Sequence[int]]] = {
 MOVING: dict[str, Callable[[int, int, Turn], Sequence[int]]] = {
     "random": random,
     "round_robin": round_robin,
+    "weight_change": weight_change,
     **dict.fromkeys(MEASURES, by_score),
 }
 """The same of (all blocks, trained blocks, turn): other blocks in other rounds."""

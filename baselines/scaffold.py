@@ -26,6 +26,7 @@ from baselines.layer_scope import LayerScope
 from simulate.clients.training import TrainSettings
 from simulate.exchange.channel import State
 from simulate.method import MethodError, Visit
+from simulate.server_optimizer import ServerOptimizer
 
 PLAIN_SGD = {"optimizer": "sgd", "momentum": 0, "weight_decay": 0, "clip_norm": None}
 
@@ -36,7 +37,7 @@ PREFIX = "variate/"
 class Scaffold(LayerScope):
     title: ClassVar[str] = "SCAFFOLD"
 
-    def check(self, train: TrainSettings) -> None:
+    def check(self, train: TrainSettings, server: ServerOptimizer) -> None:
         unfit = {name: value for name, value in PLAIN_SGD.items() if getattr(train, name) != value}
         if train.decay != "none" and train.final_lr == 0:
             unfit["final_lr"] = 0.1

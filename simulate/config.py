@@ -152,7 +152,7 @@ def build(data: Mapping[str, Any]) -> Experiment:
 
     Raises:
         ConfigError: at the first unknown key, unknown name, wrong type or value out of range.
-        MethodError: if the method is not defined for the settings of local training.
+        MethodError: if the method is not defined for the local training or the server optimizer.
     """
     fields = dict(data)
     if "parts" in fields:
@@ -165,7 +165,7 @@ def build(data: Mapping[str, Any]) -> Experiment:
         chosen[section] = str(name)
         fields[section] = check(part(section, chosen[section]), settings, f"{section}.")
     experiment = check(Experiment, {**fields, "parts": chosen})
-    experiment.method.check(experiment.train)
+    experiment.method.check(experiment.train, experiment.server)
     return experiment
 
 

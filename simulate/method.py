@@ -14,6 +14,7 @@ from simulate.clients.training import Batch, LossOf, TrainSettings
 from simulate.exchange.channel import State
 from simulate.exchange.low_rank import Factors
 from simulate.models.structure import Structure
+from simulate.server_optimizer import ServerOptimizer
 
 
 class MethodError(ValueError):
@@ -94,8 +95,8 @@ class Method(BaseModel):
     pooled: ClassVar[bool] = False
     """Whether all clients' examples are handed to one client (the centralized bound)."""
 
-    def check(self, train: TrainSettings) -> None:
-        """Refuse settings of local training for which the method is not defined; called before anything else.
+    def check(self, train: TrainSettings, server: ServerOptimizer) -> None:
+        """Refuse local training or a server optimizer for which the method is not defined; called before all else.
 
         Raises:
             MethodError: one line that names the settings and what to set instead.
@@ -121,6 +122,10 @@ class Method(BaseModel):
 
     def measures(self, turn: Turn) -> bool:
         """Whether the cohort measures the importance of the blocks at the beginning of a round."""
+        return False
+
+    def follows_change(self, turn: Turn) -> bool:
+        """Whether the server scores the blocks, by how far the global model's have moved since the first round."""
         return False
 
     def measure(self, model: nn.Module, structure: Structure, batches: Iterable[Batch], loss: LossOf) -> list[float]:

@@ -1,4 +1,4 @@
-"""Which examples make up each batch of a client's local training."""
+"""Which windows of a client's examples make up each batch of its local training."""
 
 from collections.abc import Iterator
 
@@ -7,22 +7,22 @@ import numpy as np
 from simulate.clients.training import TrainSettings
 
 POOL = 50
-"""Batches among whose examples those of similar length are put together."""
+"""Batches among whose windows those of similar length are put together."""
 
 
 def client_batches(
     settings: TrainSettings, shard: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Batches of one visit: each local epoch its own random order of the client's examples.
+    """Batches of one visit: each local epoch its own random order of the windows of the client's examples.
 
-    Within pools of 50 batches, examples of similar length share a batch, so that little is padded; the order of the
+    Within pools of 50 batches, windows of similar length share a batch, so that little is padded; the order of the
     batches is random.
 
     Args:
         settings: batch size, and local epochs or local steps. With local steps the epochs go on until enough batches
             are made.
-        shard: indices of the client's examples.
-        lengths: of every example of the split, in sub-words.
+        shard: indices of the client's windows.
+        lengths: of every window of the split, in sub-words.
         rng: addressed by (round, client).
 
     Yields:

@@ -25,7 +25,7 @@ class TrainSettings(Settings):
         lr: peak learning rate.
         weight_decay: decoupled for adamw, added to the gradient for sgd.
         momentum: of sgd.
-        batch_size: examples a step.
+        batch_size: examples a step. Here and below an example that is read in several windows counts once for each.
         local_epochs: passes over the client's examples each round.
         local_steps: steps each round instead of `local_epochs`; batches go round the client's examples.
         clip_norm: largest L2 norm of the gradient over all trained tensors; null for none.

@@ -73,6 +73,7 @@ class Server:
         self.state: State = executor.first("initial")
         self.ledger = Ledger(self.state)
         self.changes = {name: LowRankChanges(self.state[name].numel()) for name in facts.scope.merged}
+        self.initial = dict(self.state) if job.method.follows_change(Turn(job.seed, job.rounds, job.rounds)) else {}
         self.memory: State = {}
         self.totals = {"bytes_up": 0, "bytes_down": 0, "bytes_setup": 0}
         self.transfers = 0
@@ -152,16 +153,31 @@ class Server:
 
         Scores go up, and each client's choice of blocks, a byte for each, comes down.
         """
-        if not self.job.method.measures(turn):
+        method = self.job.method
+        if method.measures(turn):
+            total, sizes = self._visit("measure", clients, lambda client: (turn.round, client))
+            assert total is not None
+            agreed = replace(turn, scores=tuple(total.average()["scores"].tolist()))
+            for client, size in sizes.items():
+                traffic[client].up += size
+        elif method.follows_change(turn):
+            agreed = replace(turn, scores=self._moved())
+        else:
             return turn
-        total, sizes = self._visit("measure", clients, lambda client: (turn.round, client))
-        assert total is not None
-        agreed = replace(turn, scores=tuple(total.average()["scores"].tolist()))
-        for client, size in sizes.items():
-            blocks = self._blocks(self.job.method.selected(self.facts.structure, replace(agreed, client=client)))
-            traffic[client].up += size
+        for client in clients:
+            blocks = self._blocks(method.selected(self.facts.structure, replace(agreed, client=client)))
             traffic[client].down += len(self.channel.encode({"layers": torch.tensor(blocks, dtype=torch.uint8)}))
         return agreed
+
+    def _moved(self) -> tuple[float, ...]:
+        """How far each block has moved since the beginning, in parts of the L2 norm that it had then."""
+        scores = []
+        for block in self.facts.structure.blocks:
+            names = [name for name in block if name in self.initial]
+            moved = sum(float((self.state[name] - self.initial[name]).double().square().sum()) for name in names)
+            norm = sum(float(self.initial[name].double().square().sum()) for name in names)
+            scores.append((moved / norm) ** 0.5 if norm else 0.0)
+        return tuple(scores)
 
     def _train(self, turn: Turn, clients: list[int]) -> tuple[ExactSum | None, list[ClientReport]]:
         """The cohort's local training; the exact sum of the updates, and the reports in client order."""

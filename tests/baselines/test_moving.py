@@ -21,6 +21,7 @@ MOVING = [
     {"name": "layer_skipping", "layers": 2, "policy": "gradient_norm"},
     {"name": "layer_skipping", "layers": 2, "policy": "fisher", "parts": "attention"},
     {"name": "layer_skipping", "layers": 1, "policy": "attention"},
+    {"name": "layer_skipping", "layers": 1, "policy": "weight_change", "warmup_rounds": 1},
     {"name": "layer_skipping", "layers": 1, "last_layers": 3},
     {"name": "layer_skipping", "budgets": [1, 3]},
     {"name": "fedprox", "layers": 2, "policy": "random", "mu": 0.1},
@@ -114,15 +115,13 @@ def test_budgets_average_each_block_over_those_who_trained_it(tiny_decoder, ner_
     assert clients["layers"].tolist() == ["3", "2 3", "3"]
     final = load_file(tmp_path / "run" / "model" / "exchanged.safetensors")
 
-    labels = ("O", "B-problem", "I-problem", "B-treatment", "I-treatment")
-    model, _ = load_model(what.model, "ner", labels, what.seed)
-    base = {name: model.get_parameter(name).detach().clone() for name in final}
+    base = {name: load_base(what)[name].detach() for name in final}
     updates = []
     for client in range(3):
         executor.all("receive", Float32Channel().encode(base))
         list(executor.run([Task("train", (Turn(what.seed, 1, 1, client), 20), client=client)]))
         updates.append(executor.all("collect")[0].average())
-    below, above = (find_structure(model).blocks[number][0] for number in (2, 3))
+    below, above = (shapes(what)[0].blocks[number][0] for number in (2, 3))
     assert [below in update for update in updates] == [False, True, False]
     assert torch.allclose(final[below] - base[below], updates[1][below], atol=1e-7)
     mean = torch.stack([update[above] for update in updates]).mean(dim=0)
@@ -132,3 +131,28 @@ def test_budgets_average_each_block_over_those_who_trained_it(tiny_decoder, ner_
 def test_the_label_names_the_server_optimizer(tiny_decoder, ner_corpus, tmp_path):
     run(experiment(tiny_decoder, ner_corpus, "fedavg", rounds=1, server={"name": "yogi"}), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["label"] == "FedAvg + FedYogi"
+
+
+def test_weight_change_keeps_to_the_block_that_moved_farthest(tiny_decoder, ner_corpus, tmp_path):
+    """After one round of all blocks, the later rounds train the one whose relative change was the largest then."""
+    method = {"name": "layer_skipping", "layers": 1, "policy": "weight_change", "warmup_rounds": 1}
+    what = experiment(tiny_decoder, ner_corpus, method, rounds=1)
+    run(what, tmp_path / "one")
+    after, base = load_file(tmp_path / "one" / "model" / "exchanged.safetensors"), load_base(what)
+    structure, _ = shapes(what)
+
+    def moved(block) -> float:
+        change = sum((after[name] - base[name]).square().sum().item() for name in block)
+        return (change / sum(base[name].square().sum().item() for name in block)) ** 0.5
+
+    farthest = max(range(4), key=lambda number: moved(structure.blocks[number]))
+    run(experiment(tiny_decoder, ner_corpus, method, rounds=3), tmp_path / "three")
+    clients = pd.read_csv(tmp_path / "three" / "clients.csv", dtype={"layers": str})
+    assert set(clients[clients["round"] == 1]["layers"]) == {"0 1 2 3"}
+    assert set(clients[clients["round"] > 1]["layers"]) == {str(farthest)}
+
+
+def load_base(what) -> dict[str, torch.Tensor]:
+    labels = ("O", "B-problem", "I-problem", "B-treatment", "I-treatment")
+    model, _ = load_model(what.model, "ner", labels, what.seed)
+    return dict(model.named_parameters())

@@ -6,6 +6,8 @@ import torch
 from baselines.server.adaptive import FedAdagrad, FedAdam, FedYogi
 from baselines.server.average import Average
 from baselines.server.momentum import FedAvgM
+from simulate.config import build
+from simulate.method import MethodError
 
 START = torch.tensor([1.0, -1.0])
 FIRST = torch.tensor([0.3, -0.4])
@@ -76,3 +78,11 @@ def test_a_tensor_that_nobody_trained_rests():
     before = memory["v/b"].clone()
     assert set(optimizer.step(state, {"a": START + 1}, memory)) == {"a"}
     assert torch.equal(memory["v/b"], before)
+
+
+@pytest.mark.parametrize(("method", "title"), [("flora", "FLoRA"), ("fedex_lora", "FedEx-LoRA")])
+def test_merging_methods_take_plain_averages(method, title):
+    base = {"name": "x", "corpus": "synthetic-ner", "partition": "iid", "method": method}
+    with pytest.raises(MethodError, match=rf"{title} merges exact averages .* FedAdam .*: set server=average"):
+        build(base | {"server": "adam"})
+    assert build(base).parts["server"] == "average"

@@ -109,14 +109,20 @@ def test_describes_itself_without_files_where_the_labels_are_set(tmp_path):
         ("tea S-x", "the tag is of 3 characters and not O, B-TYPE, I-TYPE (iob2); set corpus.scheme=iobes"),
         (
             "tea I-problem",
-            "the tag is 'I-problem' after 'O'; in iob2 an entity begins with 'B-problem' (or set corpus.scheme=iob1)",
+            "the tag is I-TYPE after O; in iob2 an entity begins with B-TYPE (or set corpus.scheme=iob1)",
+        ),
+        (
+            f"tea B-problem\ntea I-131of{SECRET}",
+            "the tag is I-TYPE after B-TYPE of another type; in iob2 an entity begins with B-TYPE (or set "
+            "corpus.scheme=iob1)",
         ),
         (b"tea\xff O", "not UTF-8 at byte 4"),
     ],
 )
 def test_mistakes(tmp_path, line, expected):
     write(tmp_path, PAIN.encode() + (line if isinstance(line, bytes) else line.encode()) + b"\nlate O\n")
-    assert message(tmp_path) == f"DIR/train.conll, line 4: {expected}"
+    number = 4 + line.count(b"\n" if isinstance(line, bytes) else "\n")
+    assert message(tmp_path) == f"DIR/train.conll, line {number}: {expected}"
 
 
 IOBES = "in iobes an entity is one S-TYPE, or runs from B-TYPE over I-TYPE to E-TYPE"
@@ -125,12 +131,13 @@ IOBES = "in iobes an entity is one S-TYPE, or runs from B-TYPE over I-TYPE to E-
 @pytest.mark.parametrize(
     ("tags", "line", "expected"),
     [
-        ("B-x O", 2, f"the tag is 'O' after 'B-x'; {IOBES}"),
-        ("B-x I-x S-x", 3, f"the tag is 'S-x' after 'I-x'; {IOBES}"),
-        ("B-x E-y", 2, f"the tag is 'E-y' after 'B-x'; {IOBES}"),
-        ("S-x I-x", 2, f"the tag is 'I-x' after 'S-x'; {IOBES}"),
-        ("O E-x", 2, f"the tag is 'E-x' after 'O'; {IOBES}"),
-        ("O B-x", 2, "the sentence ends after 'B-x', within an entity"),
+        ("B-x O", 2, f"the tag is O after B-TYPE; {IOBES}"),
+        (f"B-x I-x S-{SECRET}", 3, f"the tag is S-TYPE after I-TYPE of another type; {IOBES}"),
+        ("B-x I-x S-x", 3, f"the tag is S-TYPE after I-TYPE; {IOBES}"),
+        ("B-x E-y", 2, f"the tag is E-TYPE after B-TYPE of another type; {IOBES}"),
+        ("S-x I-x", 2, f"the tag is I-TYPE after S-TYPE; {IOBES}"),
+        ("O E-x", 2, f"the tag is E-TYPE after O; {IOBES}"),
+        (f"O B-{SECRET}", 2, "the sentence ends after B-TYPE, within an entity"),
         ("U-x", 1, "the tag is of 3 characters and not O, B-TYPE, I-TYPE, E-TYPE, S-TYPE (iobes)"),
     ],
 )

@@ -1,6 +1,7 @@
 """The hub reader: local copies in the hub's own layouts stand for the hub; without either, one clear line."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,16 @@ def test_mistakes_name_split_and_row(tmp_path):
     assert text == "ID, train: has no column 'note' (corpus.columns.text); its columns: 'text', 'label'"
     text = message(id=folder, subset="none")
     assert text == "ID: BuilderConfig 'none' not found. Available: ['default']"
+
+
+def test_the_copy_of_a_local_folder_is_closed_to_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKIPFL_CACHE", str(tmp_path / "cache"))
+    rows = {split: f'{{"text": "{split}", "label": "ill"}}\n' for split in ("train", "validation", "test")}
+    (tmp_path / "notes").mkdir()
+    Hub(id=jsonl(tmp_path / "notes", **rows)).load()
+    assert stat.S_IMODE((tmp_path / "cache" / "datasets").stat().st_mode) == 0o700
+    assert list((tmp_path / "cache" / "datasets").rglob("*.arrow"))
+    assert not list(Path(datasets.config.HF_DATASETS_CACHE).rglob("*.arrow"))
 
 
 def test_folders_that_are_no_data_set(tmp_path):

@@ -206,11 +206,11 @@ LONG = f"{SECRET} " * 40
         ({**NER, "tags": ["B-a", "E-a", "O"]}, "tag 2 of 3 begins with 'E-'; expected O, B-TYPE or I-TYPE (IOB2)"),
         (
             {**NER, "tags": ["O", "I-problem", "O"]},
-            "tag 2 of 3 is 'I-problem' after 'O'; in IOB2 an entity begins with 'B-problem'",
+            "tag 2 of 3 is I-TYPE after O; in IOB2 an entity begins with B-TYPE",
         ),
         (
-            {**NER, "tags": ["B-test", "I-problem", "O"]},
-            "tag 2 of 3 is 'I-problem' after 'B-test'; in IOB2 an entity begins with 'B-problem'",
+            {**NER, "tags": ["B-test", f"I-{SECRET}", "O"]},
+            "tag 2 of 3 is I-TYPE after B-TYPE of another type; in IOB2 an entity begins with B-TYPE",
         ),
         ({**NER, "id": 1.5}, "id is a number; expected a string or an integer"),
         ({**NER, "group": ["a"]}, "group is a list; expected a string or an integer"),
@@ -289,12 +289,62 @@ def test_labels_must_be_known(tmp_path):
 
 
 def test_a_label_that_may_be_text_is_not_quoted(tmp_path):
-    rows = [{**TEXT, "id": f"t{index}", "label": f"class {index}"} for index in range(30)]
+    rows = [{**TEXT, "id": f"t{index}", "label": f"class{index % 30}"} for index in range(60)]
     write(tmp_path, rows, [{**TEXT, "label": LONG}], rows)
     text = message(tmp_path)
     assert text == "DIR/validation.jsonl, line 1: label of 280 characters is not among the train split's: 30 labels"
+    write(tmp_path, [TEXT], [{**TEXT, "label": f"{SECRET} has gout"}], [TEXT])
+    unseen = "label of 15 characters is not among"
+    assert message(tmp_path) == f"DIR/validation.jsonl, line 1: {unseen} the train split's: 'Cardiology'"
+    text = message(tmp_path, labels=["Cardiology", "Heart / Lung"])
+    assert text == f"DIR/validation.jsonl, line 1: {unseen} corpus.labels: 'Cardiology', 'Heart / Lung'"
+    write(tmp_path, [TEXT, {**TEXT, "id": "t2", "label": f"{SECRET} has gout"}], [{**TEXT, "label": "Gout"}], [TEXT])
+    text = message(tmp_path)
+    assert text == "DIR/validation.jsonl, line 1: label 'Gout' is not among the train split's: 'Cardiology', 1 more"
+    write(tmp_path, [{**TEXT, "label": f"{SECRET} has gout"}], [TEXT], [TEXT])
+    text = message(tmp_path)
+    assert text == "DIR/validation.jsonl, line 1: label 'Cardiology' is not among the train split's: 1 labels"
     write(tmp_path, [{**TEXT, "id": LONG}, {**TEXT, "id": LONG}], [TEXT], [TEXT])
     assert message(tmp_path) == "DIR/train.jsonl, line 2: id of 280 characters is already at DIR/train.jsonl, line 1"
+
+
+def test_an_id_that_may_be_text_is_not_quoted(tmp_path):
+    write(tmp_path, [{**TEXT, "id": f"{SECRET} has gout"}] * 2, [TEXT], [TEXT])
+    assert message(tmp_path) == "DIR/train.jsonl, line 2: id of 15 characters is already at DIR/train.jsonl, line 1"
+
+
+def test_labels_that_mostly_differ_are_taken_for_text(tmp_path):
+    def rows(different: int, count: int) -> list[dict]:
+        names = [f"{SECRET} has gout {index % different}" for index in range(count)]
+        return [{**TEXT, "id": f"t{index}", "label": name} for index, name in enumerate(names)]
+
+    hint = "is the text in the label column? corpus.labels names the labels"
+    write(tmp_path, rows(11, 20), rows(11, 20), rows(11, 20))  # more than half as many labels as examples
+    assert message(tmp_path) == f"DIR/train.jsonl: 11 different labels among the 20 of its 20 examples; {hint}"
+    names = [row["label"] for row in rows(11, 11)]
+    assert len(Jsonl(path=tmp_path, labels=names, allow_overlap=True).load().labels) == 11
+    write(tmp_path, rows(10, 20), rows(10, 20), rows(10, 20))  # not more
+    assert len(Jsonl(path=tmp_path, allow_overlap=True).load().labels) == 10
+    write(tmp_path, rows(19, 19), rows(19, 19), rows(19, 19))  # too few to tell
+    assert len(Jsonl(path=tmp_path, allow_overlap=True).load().labels) == 19
+
+
+def test_many_codes_of_few_texts_are_labels(tmp_path):
+    codes = [f"R{index}" for index in range(30)]  # 30 for 10 texts, but each is given ten times
+    rows = [{**LABELS, "id": f"m{index}", "labels": codes} for index in range(10)]
+    write(tmp_path, rows, rows, rows)
+    assert len(Jsonl(path=tmp_path, allow_overlap=True).load().labels) == 30
+    rows = [{**LABELS, "id": f"m{index}", "labels": [f"{SECRET} {index}", f"{index}"]} for index in range(10)]
+    write(tmp_path, rows, rows, rows)
+    assert message(tmp_path).startswith("DIR/train.jsonl: 20 different labels among the 20 of its 10 examples; ")
+
+
+def test_an_entity_type_may_not_be_called_as_no_entity(tmp_path):
+    write(tmp_path, [{**NER, "tags": ["B-none", "O", "O"]}])
+    assert message(tmp_path) == (
+        "DIR/train.jsonl: an entity type is called 'none', which stands for sentences without entities where examples "
+        "are spread over clients; give it another name"
+    )
 
 
 def test_ner_without_any_entity(tmp_path):
@@ -303,8 +353,9 @@ def test_ner_without_any_entity(tmp_path):
 
 
 def test_multilabel_without_any_label(tmp_path):
-    write(tmp_path, [{**LABELS, "labels": []}])
+    write(tmp_path, [{**LABELS, "labels": []}], [LABELS], [LABELS])
     assert message(tmp_path) == "DIR/train.jsonl: none of its 1 texts has a label"
+    assert message(tmp_path, labels=["R50", "R05"]) == "DIR/train.jsonl: none of its 1 texts has a label"
 
 
 def test_ids_may_repeat_in_another_split(tmp_path):

@@ -5,6 +5,7 @@ import gzip
 import importlib.util
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -260,7 +261,13 @@ def test_rows_over_several_blocks(monkeypatch, folder):
     assert examples(folder, target="readmission") == expected
     replace(folder / "NOTEEVENTS.csv", "178,102,100202", "178,102,1002O2")
     text = message(folder)
-    assert text == "DIR/NOTEEVENTS.csv, row 8: HADM_ID is of 6 characters; expected an integer"
+    assert text == "DIR/NOTEEVENTS.csv, row 7: HADM_ID is of 6 characters; expected an integer"
+    file = folder / "NOTEEVENTS.csv"
+    file.write_bytes(file.read_bytes().replace(b"1002O2", b"100202").replace(b"orthopnea", b"orthopn\xe9a"))
+    assert message(folder) == "DIR/NOTEEVENTS.csv: a cell is not UTF-8"
+    *rows, last = file.read_bytes().replace(b"orthopn\xe9a", b"orthopnea").rstrip(b'"\n').rsplit(b"\n", 1)
+    file.write_bytes(b"\n".join([*rows, last + b'\xe9"\n']))
+    assert re.fullmatch(r"DIR/NOTEEVENTS.csv, somewhere after row [1-3]\d: a cell is not UTF-8", message(folder))
 
 
 def test_mortality_from_discharge_summaries_warns():
@@ -335,31 +342,31 @@ def test_both_forms_of_a_table(folder):
     [
         ("NOTEEVENTS", '"HADM_ID"', '"ADMISSION"', ": no column HADM_ID; expected the header of MIMIC-III v1.4"),
         ("NOTEEVENTS", ',"Report",,,"Two', f',"Report",,"{SECRET} Two', None),
-        ("NOTEEVENTS", "177,102,100201", "177,102,100201.0", ", row 7: HADM_ID is '100201.0'; expected an integer"),
+        ("NOTEEVENTS", "177,102,100201", "177,102,100201.0", ", row 6: HADM_ID is '100201.0'; expected an integer"),
         (
             "NOTEEVENTS",
             "177,102,100201",
             f"177,102,{SECRET}",
-            ", row 7: HADM_ID is of 6 characters; expected an integer",
+            ", row 6: HADM_ID is of 6 characters; expected an integer",
         ),
         (
             "NOTEEVENTS",
             "100201,2140-06-14,",
             "100201,14/06/2140,",
-            ", row 7: CHARTDATE is of 10 characters; expected a date such as 2150-01-31",
+            ", row 6: CHARTDATE is of 10 characters; expected a date such as 2150-01-31",
         ),
         (
             "NOTEEVENTS",
             "100201,2140-06-14,,",
             f"100201,2140-06-14,{SECRET},",
-            ", row 7: CHARTTIME is of 6 characters; expected a time such as 2150-01-31 13:45:00",
+            ", row 6: CHARTTIME is of 6 characters; expected a time such as 2150-01-31 13:45:00",
         ),
-        ("ADMISSIONS", "100201,", ",", ", row 4: HADM_ID is empty; expected an integer"),
+        ("ADMISSIONS", "100201,", ",", ", row 3: HADM_ID is empty; expected an integer"),
         (
             "ADMISSIONS",
             ",0,1\n",
             ",2,1\n",
-            ", row 2: HOSPITAL_EXPIRE_FLAG is '2'; expected 0 or 1",
+            ", row 1: HOSPITAL_EXPIRE_FLAG is '2'; expected 0 or 1",
         ),
         (
             "ADMISSIONS",
@@ -371,19 +378,19 @@ def test_both_forms_of_a_table(folder):
             "ADMISSIONS",
             "2140-06-10 20:15:00",
             "2140-13-10 20:15:00",
-            ", row 4: ADMITTIME is of 19 characters; expected a time such as 2150-01-31 13:45:00",
+            ", row 3: ADMITTIME is of 19 characters; expected a time such as 2150-01-31 13:45:00",
         ),
         (
             "DIAGNOSES_ICD",
             '"4280"',
             '"42.80"',
-            ", row 2: ICD9_CODE is '42.80'; expected an ICD-9-CM code without dot",
+            ", row 1: ICD9_CODE is '42.80'; expected an ICD-9-CM code without dot",
         ),
         (
             "ICUSTAYS",
             '"CSRU"',
             f'"{SECRET}"',
-            ", row 4: FIRST_CAREUNIT is of 6 characters; expected one of CCU, CSRU, MICU, NICU, SICU, TSICU",
+            ", row 3: FIRST_CAREUNIT is of 6 characters; expected one of CCU, CSRU, MICU, NICU, SICU, TSICU",
         ),
     ],
 )
@@ -392,7 +399,7 @@ def test_malformed_tables(folder, file, old, new, expected):
     text = message(folder, "icd9_chapter")
     if expected is None:
         expected = (
-            ", row 7: has 10 cells; expected 11, as in its header (is a quotation mark unbalanced here or before?)"
+            ", row 6: has 10 cells; expected 11, as in its header (is a quotation mark unbalanced here or before?)"
         )
     assert text == f"DIR/{file}.csv{expected}"
 
@@ -401,19 +408,19 @@ def test_truncated_and_damaged_files(folder):
     file = folder / "NOTEEVENTS.csv"
     whole = file.read_bytes()
     file.write_bytes(whole[: whole.index(b"Improved on") + 5])
-    assert message(folder) == "DIR/NOTEEVENTS.csv, row 2: breaks off inside quotes; the file is truncated"
+    assert message(folder) == "DIR/NOTEEVENTS.csv, row 1: breaks off inside quotes; the file is truncated"
     file.write_bytes(whole[: whole.index(b"178,") + 9])
-    assert "row 8: has 3 cells; expected 11" in message(folder)
+    assert "row 7: has 3 cells; expected 11" in message(folder)
     file.write_bytes(whole.replace(b"orthopnea", b"orthopn\xe9a"))
-    assert message(folder) == "DIR/NOTEEVENTS.csv, after row 1: a cell is not UTF-8"
+    assert message(folder) == "DIR/NOTEEVENTS.csv: a cell is not UTF-8"
     file.write_bytes(b"")
     assert message(folder) == "DIR/NOTEEVENTS.csv: holds no table; expected the header of MIMIC-III v1.4"
     file.unlink()
     packed = folder / "NOTEEVENTS.csv.gz"
     packed.write_bytes(gzip.compress(whole)[:-30])
-    assert message(folder) == "DIR/NOTEEVENTS.csv.gz, after row 1: the gzip data breaks off; the file is truncated"
+    assert message(folder) == "DIR/NOTEEVENTS.csv.gz: the gzip data breaks off; the file is truncated"
     packed.write_bytes(SECRET.encode())
-    assert message(folder) == "DIR/NOTEEVENTS.csv.gz, after row 1: not valid gzip data"
+    assert message(folder) == "DIR/NOTEEVENTS.csv.gz: not valid gzip data"
 
 
 def test_an_endless_cell(folder, monkeypatch):
@@ -493,16 +500,38 @@ def test_two_processes_that_start_together(folder):
     assert len(kept()) == 1
 
 
-def test_many_rows(tmp_path):
+def write_rows(folder: Path, count: int) -> None:
+    """The fixture's patients as often as it takes for so many rows of NOTEEVENTS."""
     spec = importlib.util.spec_from_file_location("mimic3_rows", Path(__file__).parent / "mimic3_rows.py")
     rows = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rows)
-    rows.write(tmp_path, 4_730)  # ten copies of the fixture: 17 summaries, and 19 other notes 24 times each
+    rows.write(folder, count)
+
+
+def test_many_rows(tmp_path):
+    write_rows(tmp_path, 4_730)  # ten copies of the fixture: 17 summaries, and 19 other notes 24 times each
     found = examples(tmp_path, target="readmission")
     assert len(found) == 110  # eleven in the fixture
     assert {name: row["label"] for name, row in found.items() if len(name) == 6 and name < "101003"} == labels(
         target="readmission"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak memory of a process as Linux has it")
+@pytest.mark.parametrize("target", ["mortality", "readmission"])
+def test_memory_is_bounded_while_notes_are_streamed(tmp_path, target):
+    """NOTEEVENTS of 300 000 rows, 600 MB: reading adds about 300 MB to the process, 2 000 MB where all is one block."""
+    write_rows(tmp_path, 300_000)
+    code = (
+        "import re, sys; from pathlib import Path; from partitions.corpora.mimic3 import Mimic3\n"
+        "def peak(): return 1024 * int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "before = peak(); Mimic3(path=sys.argv[1], target=sys.argv[2]).read(); print(peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, target], capture_output=True, text=True, check=True)
+    notes = (tmp_path / "NOTEEVENTS.csv").stat().st_size
+    assert notes > 500e6
+    assert int(done.stdout) < 0.8 * notes
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The table reader: CSV, TSV and Parquet of whatever columns, each mistake with file and row, the held-out split."""
+"""The table reader: CSV, TSV and Parquet of whatever columns, each mistake with file and line, the held-out split."""
 
 import gzip
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_reads_csv_with_columns_of_any_name(tmp_path):
     assert (corpus.name, corpus.task, corpus.labels) == (tmp_path.name, "classification", ("ill", "well"))
     assert corpus.splits["train"].to_list() == [
         {"id": "7", "text": 'Fever, "high".\r\nCough.', "label": "ill", "group": "ICU", "document": "12"},
-        {"id": "train-2", "text": "No pain.", "label": "well", "group": "", "document": "13"},
+        {"id": "train-5", "text": "No pain.", "label": "well", "group": "", "document": "13"},
     ]
     assert corpus.splits["test"].to_list() == [
         {"id": "1", "text": "Itch.", "label": "well", "group": "B", "document": "2"}
@@ -61,7 +61,7 @@ def test_columns_of_the_keys_own_names_need_no_mapping(tmp_path, suffix):
         rows = {split: text.replace(",", "\t") for split, text in rows.items()}
     corpus = TableFolder(path=write(tmp_path, suffix, **rows)).load()
     assert corpus.splits["test"].to_list() == [
-        {"id": "test-1", "text": "test note", "label": "ill", "group": "", "document": ""}
+        {"id": "test-2", "text": "test note", "label": "ill", "group": "", "document": ""}
     ]
 
 
@@ -103,7 +103,7 @@ def test_digits_of_a_csv_become_names_where_integers_have_names(tmp_path):
     digits = TableFolder(path=tmp_path, **NOTES, label_names=["2", "1", "ill", "well"]).load()
     assert list(digits.splits["train"]["label"]) == ["1", "2", "ill"]  # a name is itself, even if it is a number
     write(tmp_path, train="note,outcome\na,1\nb,3\n")
-    expected = "DIR/train.csv, row 2: label '3' is not among corpus.labels: 'ill', 'well'"
+    expected = "DIR/train.csv, line 3: label '3' is not among corpus.labels: 'ill', 'well'"
     assert message(tmp_path, **settings) == expected
 
 
@@ -176,8 +176,8 @@ def test_a_validation_split_held_out_by_document(tmp_path):
     (tmp_path / "validation.csv").unlink()
     train, validation = held_out(tmp_path, holdout=0.3)
     assert len(validation) == 6  # three patients
-    assert sorted(train + validation) == sorted(f"train-{row}" for row in range(1, 21))
-    patients = {(int(name.removeprefix("train-")) - 1) // 2 for name in validation}
+    assert sorted(train + validation) == sorted(f"train-{line}" for line in range(2, 22))
+    patients = {(int(name.removeprefix("train-")) - 2) // 2 for name in validation}
     assert len(patients) == 3
     assert held_out(tmp_path, holdout=0.3) == (train, validation)
     assert held_out(tmp_path, holdout=0.3, seed=1)[1] != validation
@@ -189,7 +189,9 @@ def test_examples_of_the_same_text_are_held_out_together(tmp_path):
     (write(tmp_path, train="\n".join(["note,outcome", *rows])) / "validation.csv").unlink()
     assert len(TableFolder(path=tmp_path, **NOTES, holdout=0.25, labels=["ill", "well"]).load().splits["train"]) == 14
     write(tmp_path, train="note,outcome\nfever,ill\nFever,well\n")
-    assert message(tmp_path, **NOTES, holdout=0.1) == "DIR/train.csv: too few documents or texts to hold some out"
+    assert message(tmp_path, **NOTES, holdout=0.1) == (
+        "DIR/train.csv: too few documents or texts of each label to hold some out"
+    )
 
 
 def test_describe_needs_no_files_when_the_settings_say_it_all(tmp_path):
@@ -243,10 +245,10 @@ NEEDED = "needs columns for tokens and tags (ner) or text and label (classificat
     [
         ("", {}, ": is empty; expected a header that names the columns"),
         ("note,outcome\n", NOTES, ": holds no examples"),
-        (f"note,outcome\na,ill\n{SECRET},ill,3\n", NOTES, ", row 2: has 3 cells; the header has 2"),
-        (f'note,outcome\na,ill\n"{SECRET},ill\n', NOTES, ", row 2: not CSV (unexpected end of data)"),
-        (f'note,outcome\n"{SECRET}" x,ill\n', NOTES, """, row 1: not CSV (',' expected after '"')"""),
-        (f'"{SECRET}', NOTES, ", header: not CSV (unexpected end of data)"),
+        (f"note,outcome\na,ill\n{SECRET},ill,3\n", NOTES, ", line 3: has 3 cells; the header has 2"),
+        (f'note,outcome\na,ill\n"{SECRET},ill\n', NOTES, ", line 3: not CSV (unexpected end of data)"),
+        (f'note,outcome\n"{SECRET}" x,ill\n', NOTES, """, line 2: not CSV (',' expected after '"')"""),
+        (f'"{SECRET}', NOTES, ", line 1: not CSV (unexpected end of data)"),
         (f"note,{SECRET},{SECRET}\n", {}, ": two of the 3 columns of its header have the same name"),
         (
             f"a_b,{SECRET} has pain,x\n",
@@ -264,24 +266,53 @@ NEEDED = "needs columns for tokens and tags (ner) or text and label (classificat
             {},
             ": has columns for several tasks; name the one to learn in corpus.columns.label or corpus.columns.labels",
         ),
-        (f"note,outcome\n{SECRET},\n", NOTES, ", row 1: label is empty"),
-        ("note,outcome\n,ill\n", NOTES, ", row 1: text is empty"),
+        (f"note,outcome\n{SECRET},\n", NOTES, ", line 2: label is empty"),
+        ("note,outcome\n,ill\n", NOTES, ", line 2: text is empty"),
         (
             f"text,labels\n{SECRET},a|b\n",
             {},
-            ", row 1: labels is a string; set corpus.separator to what lies between its items",
+            ", line 2: labels is a string; set corpus.separator to what lies between its items",
         ),
-        (f"text,labels\n{SECRET},a||b\n", {"separator": "|"}, ", row 1: label 2 of 3 is blank"),
+        (f"text,labels\n{SECRET},a||b\n", {"separator": "|"}, ", line 2: label 2 of 3 is blank"),
         (
             f"tokens,tags\n{SECRET} x,O\n",
             {"separator": " "},
-            ", row 1: has 2 tokens but 1 tags; expected one tag a token",
+            ", line 2: has 2 tokens but 1 tags; expected one tag a token",
         ),
-        ("id,text,label\n1,a,b\n1,c,d\n", {}, ", row 2: id '1' is already at DIR/train.csv, row 1"),
+        ("id,text,label\n1,a,b\n1,c,d\n", {}, ", line 3: id '1' is already at DIR/train.csv, line 2"),
     ],
 )
 def test_mistakes_in_csv(tmp_path, train, settings, expected):
     assert message(write(tmp_path, train=train), **settings) == f"DIR/train.csv{expected}"
+
+
+def test_the_line_of_a_mistake_is_that_of_the_file(tmp_path):
+    """A record is named by its first line, whatever blank lines and cells of several lines come before or in it."""
+    before = f'\nnote,outcome\r\n\n"{SECRET}\n\nand so on",ill\n\n'  # lines 1 to 7
+    write(tmp_path, train=f'{before}"more\nof it",\n')
+    assert message(tmp_path, **NOTES) == "DIR/train.csv, line 8: label is empty"
+    write(tmp_path, train=f'{before}"more\nof it",ill,3\n')
+    assert message(tmp_path, **NOTES) == "DIR/train.csv, line 8: has 3 cells; the header has 2"
+    write(tmp_path, train=f'{before}"more\nof it" x,ill\n')
+    assert message(tmp_path, **NOTES) == """DIR/train.csv, line 8: not CSV (',' expected after '"')"""
+
+
+def test_a_rare_class_is_not_held_out(tmp_path):
+    rows = [f"note {row},{'ill' if row else 'rare'}" for row in range(10)]
+    (
+        write(tmp_path, train="\n".join(["note,outcome", *rows]), test="note,outcome\na,rare\n") / "validation.csv"
+    ).unlink()
+    for seed in range(10):
+        splits = TableFolder(path=tmp_path, **NOTES, holdout=0.5, seed=seed).load().splits
+        assert "rare" in splits["train"]["label"]
+        assert len(splits["validation"]) == 5
+
+
+def test_documents_that_share_a_text_are_held_out_together(tmp_path):
+    rows = [f"{'Fever' if row % 2 else 'fever'} {row // 2},ill,p{row}" for row in range(20)]  # two patients a text
+    write(tmp_path, test="note,label,patient\nlast,ill,p99\n", train="\n".join(["note,label,patient", *rows]))
+    (tmp_path / "validation.csv").unlink()
+    assert len(held_out(tmp_path, holdout=0.25)[1]) == 6  # three pairs; loading finds no text in two splits
 
 
 def test_csv_that_is_not_utf_8(tmp_path):
