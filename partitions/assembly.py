@@ -6,10 +6,13 @@ from typing import Any
 from datasets import Dataset
 
 from partitions.corpus import Corpus, CorpusError, Task
-from partitions.examples import FEATURES, check_example, find_task, labels_of, quote
+from partitions.examples import FEATURES, check_example, find_task, labels_of, quotable, quote
+from partitions.labels import NO_ENTITY
 
 MOST_LISTED = 20
 """Labels listed in a message; more are counted."""
+ENOUGH_TO_TELL = 20
+"""From so many classes given in a train split on, more than half as many different ones are taken for text."""
 
 Rows = Iterable[tuple[str, Mapping[str, Any]]]
 """Examples as `partitions.examples.check_example` takes them, each with its place: "FILE, line 3"."""
@@ -27,7 +30,8 @@ def assemble(
         name: of the corpus.
         splits: train first, then validation and test, each with its origin (file or folder, for messages) and rows.
         task: by default told from the keys of the first example.
-        labels: entity types or classes; by default those of the train split.
+        labels: entity types or classes; by default those of the train split, where classes that mostly differ are
+            refused (`ENOUGH_TO_TELL`): as labels they would stand in messages, records and pictures.
 
     Raises:
         CorpusError: at the first mistake, naming its place, never quoting clinical text.
@@ -47,7 +51,7 @@ def assemble(
                 unknown = labels_of(example, task) - known
                 if unknown and (split != "train" or given):
                     where = "corpus.labels" if given else "the train split's"
-                    raise CorpusError(f"label {quote(min(unknown))} is not among {where}: {_listed(known)}")
+                    raise CorpusError(f"label {quote(min(unknown))} is not among {where}: {_listed(known, given)}")
             except CorpusError as error:
                 raise CorpusError(f"{place}: {error}") from None
             places[example["id"]] = place
@@ -55,15 +59,39 @@ def assemble(
             examples.append(example)
         if not examples or task is None:
             raise CorpusError(f"{origin}: holds no examples")
-        if not known:
-            what = "sentences holds an entity; expected B- tags" if task == "ner" else "texts has a label"
-            raise CorpusError(f"{origin}: none of its {len(examples)} {what}")
+        if split == "train":
+            _check_labels(origin, examples, task, known, given)
         columns = {key: [example[key] for example in examples] for key in FEATURES[task]}
         tables[split] = Dataset.from_dict(columns, features=FEATURES[task])
     assert task is not None
     return Corpus(name, task, tuple(sorted(known)), tables)
 
 
-def _listed(labels: Iterable[str]) -> str:
+def _check_labels(origin: str, examples: list[dict[str, Any]], task: Task, known: set[str], given: bool) -> None:
+    """Check the labels that a train split has, and those of the corpus: given with it, or else told from the split."""
+    count = sum(len(labels_of(example, task)) for example in examples)
+    if task == "ner":
+        if not known:
+            raise CorpusError(f"{origin}: none of its {len(examples)} sentences holds an entity; expected B- tags")
+        if NO_ENTITY in known:
+            raise CorpusError(
+                f"{origin}: an entity type is called {NO_ENTITY!r}, which stands for sentences without entities where "
+                "examples are spread over clients; give it another name"
+            )
+    elif not count:
+        raise CorpusError(f"{origin}: none of its {len(examples)} texts has a label")
+    elif not given and count >= ENOUGH_TO_TELL and len(known) > count / 2:
+        raise CorpusError(
+            f"{origin}: {len(known)} different labels among the {count} of its {len(examples)} examples; is the text "
+            "in the label column? corpus.labels names the labels"
+        )
+
+
+def _listed(labels: Iterable[str], given: bool) -> str:
+    """Labels for a message: all where the user gave them, else those that cannot be text; the others are counted."""
     names = sorted(labels)
-    return ", ".join(map(quote, names)) if len(names) <= MOST_LISTED else f"{len(names)} labels"
+    if len(names) > MOST_LISTED:
+        return f"{len(names)} labels"
+    shown = [repr(name) for name in names if given or quotable(name)]
+    others = len(names) - len(shown)
+    return ", ".join(shown + [f"{others} {'more' if shown else 'labels'}"] * bool(others))

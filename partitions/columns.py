@@ -11,14 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from partitions.assembly import Rows, assemble
 from partitions.corpus import SPLITS, Corpus, CorpusError, Task
-from partitions.examples import KEYS, labels_of, quote
+from partitions.examples import KEYS, labels_of
 from partitions.holdout import hold_out
-from partitions.reader import CorpusReader
+from partitions.reader import CorpusReader, Name, Names
 
-Name = Annotated[str, Field(min_length=1)]
 Split = Literal["train", "validation", "test"]
 
-NAMES = ("id", "group", "document")
+IDENTITY = ("id", "group", "document")
 LISTS = ("tokens", "tags", "labels")
 
 
@@ -31,7 +30,7 @@ class Columns(BaseModel):
         label: the class (classification).
         labels: the classes (multilabel).
         tags: the IOB2 tags (ner).
-        id: unique in its split; by default ``<split>-<row>``.
+        id: unique in its split; by default ``<split>-<number>``, the number being that of its line (CSV, TSV) or row.
         group: the natural origin, such as the hospital.
         document: the note or patient that the example is part of.
     """
@@ -61,7 +60,7 @@ class Columns(BaseModel):
         return tasks[0] if len(tasks) == 1 else None
 
     def among(self, present: Sequence[str]) -> tuple[Task, dict[str, str]]:
-        """The task that a table has columns for, and the column of each key: of the task's, and of `NAMES`.
+        """The task that a table has columns for, and the column of each key: of the task's, and of `IDENTITY`.
 
         Raises:
             CorpusError: if a named column is missing, or the table has columns for no task or for several.
@@ -69,7 +68,7 @@ class Columns(BaseModel):
         named = self.model_dump(exclude_none=True)
         for key, column in named.items():
             if column not in present:
-                raise CorpusError(f"has no column {quote(column)} (corpus.columns.{key}); {_listed(present)}")
+                raise CorpusError(f"has no column {column!r} (corpus.columns.{key}); {_listed(present)}")
         found = {key: key for key in type(self).model_fields if key in present} | named
         complete = [task for task in self._tasks() if all(key in found for key in KEYS[task])]
         if not complete:
@@ -79,11 +78,11 @@ class Columns(BaseModel):
             choices = " or ".join(f"corpus.columns.{KEYS[task][1]}" for task in complete)
             raise CorpusError(f"has columns for several tasks; name the one to learn in {choices}")
         (task,) = complete
-        return task, {key: column for key, column in found.items() if key in (*KEYS[task], *NAMES)}
+        return task, {key: column for key, column in found.items() if key in (*KEYS[task], *IDENTITY)}
 
     def _tasks(self) -> list[Task]:
         """The tasks that all named columns belong to."""
-        named = set(self.model_dump(exclude_none=True)).difference(NAMES)
+        named = set(self.model_dump(exclude_none=True)).difference(IDENTITY)
         return [task for task, keys in KEYS.items() if named <= set(keys)]
 
 
@@ -94,13 +93,15 @@ class Table(NamedTuple):
         origin: file, or data set and split, for messages.
         columns: their names.
         classes: column -> the names of its integers from 0, where the data themselves give them.
-        read: from some columns' names to the rows, each as column -> value.
+        read: from some columns' names to the rows, each with its number and as column -> value.
+        unit: what is numbered: a ``line`` of the file, or a ``row``, from 1.
     """
 
     origin: str
     columns: Sequence[str]
     classes: Mapping[str, Sequence[str]]
-    read: Callable[[list[str]], Iterator[Mapping[str, Any]]]
+    read: Callable[[list[str]], Iterator[tuple[int, Mapping[str, Any]]]]
+    unit: Literal["line", "row"] = "row"
 
 
 def class_names(features: Features) -> dict[str, list[str]]:
@@ -121,13 +122,13 @@ class ColumnReader(CorpusReader):
         separator: what lies between the items of tokens, tags or labels, where a list is one string.
         splits: where train, validation and test lie, if not under these names.
         holdout: share of the train examples to hold out as validation, in place of a split of its own. Documents stay
-            whole, and so do examples of the same text.
+            whole, examples of the same text stay together, and train keeps every label (`partitions.holdout`).
         seed: of the draw of what is held out.
     """
 
     columns: Columns = Columns()
-    label_names: Annotated[tuple[Name, ...] | dict[int, Name] | None, Field(min_length=1)] = None
-    labels: Annotated[tuple[Name, ...] | None, Field(min_length=1)] = None
+    label_names: Names | Annotated[dict[int, Name], Field(min_length=1)] | None = None
+    labels: Names | None = None
     separator: Name | None = None
     splits: Annotated[dict[Split, Name], Field(default_factory=dict)]
     holdout: Annotated[float | None, Field(gt=0, lt=1)] = None
@@ -143,15 +144,10 @@ class ColumnReader(CorpusReader):
         """Equal settings have equal hashes; the mappings among them have none of their own."""
         return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))
 
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
-        """The task and the sorted labels; the data are read only where the settings do not say.
-
-        Raises:
-            CorpusError: as `load`.
-        """
-        if (task := self.columns.task) and (labels := self._labels(task, self._integers())):
-            return task, tuple(sorted(labels))
-        return super().describe()
+    def declared(self) -> tuple[Task | None, set[str] | None]:
+        """The task, where a column of its own is named, and then the labels, where they or integers have names."""
+        task = self.columns.task
+        return task, self._labels(task, self._integers()) if task else None
 
     def sources(self) -> dict[str, str]:
         """Split -> its name in the data, for the splits that the data must have."""
@@ -162,14 +158,16 @@ class ColumnReader(CorpusReader):
         """The corpus of the tables of `sources`.
 
         Raises:
-            CorpusError: at the first mistake, naming table and row, counted from 1 after any header.
+            CorpusError: at the first mistake, naming the table and its line or row.
         """
         task, _, integers = self._layout(tables["train"])
         rows: dict[str, Rows] = {split: self._rows(split, table) for split, table in tables.items()}
         if self.holdout:
-            train, held_out = hold_out(list(rows["train"]), self.holdout, np.random.default_rng(self.seed))
-            if not train:
-                raise CorpusError(f"{tables['train'].origin}: too few documents or texts to hold some out")
+            train, held_out = hold_out(list(rows["train"]), task, self.holdout, np.random.default_rng(self.seed))
+            if bool(train) != bool(held_out):
+                raise CorpusError(
+                    f"{tables['train'].origin}: too few documents or texts of each label to hold some out"
+                )
             rows = rows | {"train": train, "validation": held_out}
         origins = {split: tables[split if split in tables else "train"].origin for split in SPLITS}
         splits = {split: (origins[split], rows[split]) for split in SPLITS}
@@ -198,8 +196,8 @@ class ColumnReader(CorpusReader):
         task, columns, integers = self._layout(table)
         annotation = KEYS[task][1]
         strings = {str(code): name for code, name in integers.items()} | {name: name for name in integers.values()}
-        for number, values in enumerate(table.read(list(dict.fromkeys(columns.values()))), 1):
-            place = f"{table.origin}, row {number}"
+        for number, values in table.read(list(dict.fromkeys(columns.values()))):
+            place = f"{table.origin}, {table.unit} {number}"
             row = {key: values[column] for key, column in columns.items()}
             try:
                 for key in filter(columns.__contains__, LISTS):

@@ -1,7 +1,7 @@
 """Checks on labelled examples that come from a user's own files.
 
-Messages never quote clinical text: they hold keys, positions, counts, ids, tags and labels, and of these no long or
-malformed value, which might be text in the wrong column.
+Messages never quote clinical text: they hold keys, positions, counts, and of ids and labels, which may be text in the
+wrong column, only short single words (`quotable`); of tags, which a word may resemble ("I-131"), only their form.
 """
 
 from collections.abc import Mapping
@@ -86,9 +86,25 @@ def labels_of(example: Mapping[str, Any], task: Task) -> set[str]:
     return {example["label"]} if task == "classification" else set(example["labels"])
 
 
+def quotable(value: str) -> bool:
+    """Whether a value from a file may stand in a message: a short word, in ASCII, as some scripts part no words."""
+    return len(value) <= LONGEST_QUOTE and value.isascii() and not any(map(str.isspace, value))
+
+
 def quote(value: str) -> str:
-    """A name for a message; a long one, which may be text, only by its length."""
-    return repr(value) if len(value) <= LONGEST_QUOTE else f"of {len(value)} characters"
+    """A name from a file for a message; one that may be text only by its length."""
+    return repr(value) if quotable(value) else f"of {len(value)} characters"
+
+
+def succession(tag: str, before: str) -> str:
+    """A tag and the one before it for a message, without their types: "I-TYPE after B-TYPE of another type"."""
+    other = " of another type" if OUTSIDE not in (tag, before) and tag[2:] != before[2:] else ""
+    return f"{form(tag)} after {form(before)}{other}"
+
+
+def form(tag: str) -> str:
+    """A tag without its type: O, B-TYPE or I-TYPE."""
+    return tag if tag == OUTSIDE else f"{tag[0]}-TYPE"
 
 
 def _check_keys(row: Mapping[str, Any], task: Task) -> None:
@@ -126,8 +142,7 @@ def _check_tags(tags: Any, tokens: int) -> None:
                 raise CorpusError(f"tag {position} of {tokens} {found}; expected O, B-TYPE or I-TYPE (IOB2)")
             if prefix == "I-" and before[2:] != kind:
                 raise CorpusError(
-                    f"tag {position} of {tokens} is {quote(tag)} after {quote(before)}; "
-                    f"in IOB2 an entity begins with {quote('B-' + kind)}"
+                    f"tag {position} of {tokens} is {succession(tag, before)}; in IOB2 an entity begins with B-TYPE"
                 )
         before = tag
 

@@ -9,6 +9,7 @@ from datasets import Dataset
 from partitions.corpus import Task
 
 NO_ENTITY = "none"
+"""No entity type may be called so; `partitions.assembly.assemble` refuses it."""
 Labels = Sequence[str] | Sequence[Sequence[str]]
 """One label an example, or for multi-label text a list of labels an example."""
 

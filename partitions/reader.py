@@ -1,11 +1,17 @@
 """What every corpus reader is: settings that can be read into a corpus."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from partitions.corpus import Corpus, Task
 from partitions.overlap import check_disjoint
+
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+"""Labels in a setting."""
 
 
 class CorpusReader(BaseModel):
@@ -19,12 +25,19 @@ class CorpusReader(BaseModel):
 
     allow_overlap: bool = False
 
+    def declared(self) -> tuple[Task | None, Iterable[str] | None]:
+        """The task and the labels, as far as the settings say; None where they do not."""
+        return None, None
+
     def describe(self) -> tuple[Task, tuple[str, ...]]:
-        """The task and the sorted labels, read from the settings where they say.
+        """The task and the sorted labels; the data are read only where the settings do not say.
 
         Raises:
             CorpusError: as `load`.
         """
+        task, labels = self.declared()
+        if task and labels:
+            return task, tuple(sorted(set(labels)))
         corpus = self.load()
         return corpus.task, corpus.labels
 

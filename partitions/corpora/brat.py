@@ -5,15 +5,13 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Annotated, NamedTuple
-
-from pydantic import Field
+from typing import NamedTuple
 
 from partitions.assembly import Rows, assemble
 from partitions.corpus import SPLITS, Corpus, CorpusError, Task
 from partitions.entities import Entity, sentences, settle_overlaps, warn_of
 from partitions.files import AnnotatedNote, annotated_files, text_lines
-from partitions.reader import CorpusReader
+from partitions.reader import CorpusReader, Names
 
 _OTHER_ANNOTATIONS = tuple("REAMN*#")
 """How lines of relations, events, attributes, normalisations, equivalences and comments begin."""
@@ -42,17 +40,11 @@ class Brat(CorpusReader):
     """
 
     path: Path
-    types: Annotated[tuple[Annotated[str, Field(min_length=1)], ...] | None, Field(min_length=1)] = None
+    types: Names | None = None
 
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
-        """The task and the sorted entity types; the files are read only where the settings do not say.
-
-        Raises:
-            CorpusError: as `load`.
-        """
-        if self.types:
-            return "ner", tuple(sorted(set(self.types)))
-        return super().describe()
+    def declared(self) -> tuple[Task, Names | None]:
+        """The task, and the entity types where they are set."""
+        return "ner", self.types
 
     def read(self) -> Corpus:
         """Read and check the three splits.

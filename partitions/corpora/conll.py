@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-
-from pydantic import Field
+from typing import Literal, NamedTuple
 
 from partitions.assembly import Rows, assemble
 from partitions.corpus import Corpus, CorpusError, Task
-from partitions.examples import OUTSIDE, quote
+from partitions.examples import OUTSIDE, form, succession
 from partitions.files import split_files, text_lines
-from partitions.reader import CorpusReader
+from partitions.reader import CorpusReader, Names
 
 Scheme = Literal["iob2", "iob1", "iobes"]
 DOCUMENT_START = "-DOCSTART-"
@@ -36,17 +34,11 @@ class Conll(CorpusReader):
 
     path: Path
     scheme: Scheme = "iob2"
-    labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...] | None, Field(min_length=1)] = None
+    labels: Names | None = None
 
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
-        """The task and the sorted labels; the files are read only where the settings do not say.
-
-        Raises:
-            CorpusError: as `load`.
-        """
-        if self.labels:
-            return "ner", tuple(sorted(set(self.labels)))
-        return super().describe()
+    def declared(self) -> tuple[Task, Names | None]:
+        """The task, and the labels where they are set."""
+        return "ner", self.labels
 
     def read(self) -> Corpus:
         """Read and check the three splits.
@@ -85,13 +77,13 @@ def iob2(tag: str, before: str, scheme: Scheme) -> str:
     elif scheme == "iob2":
         if goes_on and before[2:] != kind:
             raise CorpusError(
-                f"the tag is {quote(tag)} after {quote(before)}; in iob2 an entity begins with {quote('B-' + kind)} "
-                "(or set corpus.scheme=iob1)"
+                f"the tag is {succession(tag, before)}; in iob2 an entity begins with B-TYPE (or set "
+                "corpus.scheme=iob1)"
             )
     elif goes_on != _open(before) or (goes_on and before[2:] != kind):
         raise CorpusError(
-            f"the tag is {quote(tag)} after {quote(before)}; in iobes an entity is one S-TYPE, or runs from B-TYPE "
-            "over I-TYPE to E-TYPE"
+            f"the tag is {succession(tag, before)}; in iobes an entity is one S-TYPE, or runs from B-TYPE over I-TYPE "
+            "to E-TYPE"
         )
     return tag if tag == OUTSIDE else f"{'I' if goes_on else 'B'}-{kind}"
 
@@ -144,9 +136,7 @@ def _tags(file: Path, sentence: list[_Token], scheme: Scheme) -> Iterator[str]:
             raise CorpusError(f"{file}, line {token.line}: {error}") from None
         before = token.tag
     if scheme == "iobes" and _open(before):
-        raise CorpusError(
-            f"{file}, line {sentence[-1].line}: the sentence ends after {quote(before)}, within an entity"
-        )
+        raise CorpusError(f"{file}, line {sentence[-1].line}: the sentence ends after {form(before)}, within an entity")
 
 
 def _open(tag: str) -> bool:

@@ -8,6 +8,7 @@ from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from pydantic import Field
 
+from partitions.cache import cache_folder
 from partitions.columns import ColumnReader, Table, class_names
 from partitions.corpus import Corpus, CorpusError
 
@@ -19,6 +20,11 @@ CONVERTED = "refs/convert/parquet"
 
 class Hub(ColumnReader):
     """A data set as `datasets.load_dataset` finds it: Parquet, JSON lines, CSV, without code of its own.
+
+    `datasets` keeps a copy as Arrow. That of a local folder, which may be protected text, lies in the folder
+    ``datasets`` of the cache folder (see `partitions.cache`), open to its owner only. A data set of the hub, which is
+    public, lies where `datasets` keeps all of them, so that one copy serves all programs; for one with access
+    conditions, set the environment variable HF_HOME to a closed folder.
 
     Attributes:
         id: on the hub, such as ``ncbi/ncbi_disease``, or a local folder of the same layout.
@@ -51,7 +57,11 @@ class Hub(ColumnReader):
     def _load(self) -> DatasetDict:
         folder = Path(self.id).expanduser()
         try:
-            return load_dataset(str(folder) if folder.is_dir() else self.id, self.subset, revision=self.revision)
+            if not folder.is_dir():
+                return load_dataset(self.id, self.subset, revision=self.revision)
+            kept = cache_folder() / "datasets"
+            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return load_dataset(str(folder), self.subset, revision=self.revision, cache_dir=str(kept))
         except RuntimeError as error:
             if "scripts" not in str(error):
                 raise
@@ -76,9 +86,12 @@ class Hub(ColumnReader):
 
 
 def _table(origin: str, split: Dataset) -> Table:
-    def read(columns: list[str]) -> Iterator[Mapping[str, Any]]:
+    def rows(columns: list[str]) -> Iterator[Mapping[str, Any]]:
         for batch in split.select_columns(columns).iter(AT_ONCE):
             for values in zip(*(batch[column] for column in columns), strict=True):
                 yield dict(zip(columns, values, strict=True))
+
+    def read(columns: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        return enumerate(rows(columns), 1)
 
     return Table(origin, split.column_names, class_names(split.features), read)

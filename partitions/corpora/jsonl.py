@@ -10,7 +10,7 @@ from pydantic import Field
 from partitions.assembly import Rows, assemble
 from partitions.corpus import Corpus, CorpusError, Task
 from partitions.files import split_files, text_lines
-from partitions.reader import CorpusReader
+from partitions.reader import CorpusReader, Names
 
 
 class Jsonl(CorpusReader):
@@ -35,18 +35,12 @@ class Jsonl(CorpusReader):
     path: Path
     name: Annotated[str | None, Field(exclude=True)] = None
     task: Task | None = None
-    labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...] | None, Field(min_length=1)] = None
+    labels: Names | None = None
     obtain: str | None = None
 
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
-        """The task and the sorted labels; the files are read only where the settings do not say.
-
-        Raises:
-            CorpusError: as `load`.
-        """
-        if self.task and self.labels:
-            return self.task, tuple(sorted(set(self.labels)))
-        return super().describe()
+    def declared(self) -> tuple[Task | None, Names | None]:
+        """The task and the labels, where they are set."""
+        return self.task, self.labels
 
     def read(self) -> Corpus:
         """Read and check the three splits.

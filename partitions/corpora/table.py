@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class TableFolder(ColumnReader):
         """Read and check the splits.
 
         Raises:
-            CorpusError: at the first mistake, naming file and row, never quoting clinical text.
+            CorpusError: at the first mistake, naming file and line (in Parquet, row), never quoting clinical text.
         """
         folder = self.path.expanduser()
         tables = {split: _table(file) for split, file in self._files(folder).items()}
@@ -67,34 +68,34 @@ def _table(file: Path) -> Table:
 
 def _delimited(file: Path) -> Table:
     records = _records(file)
-    header = next(records, None)
+    _, header = next(records, (0, None))
     if header is None:
         raise CorpusError(f"{file}: is empty; expected a header that names the columns")
     if len(set(header)) < len(header):
         raise CorpusError(f"{file}: two of the {len(header)} columns of its header have the same name")
 
-    def read(columns: list[str]) -> Iterator[Mapping[str, Any]]:
-        for number, record in enumerate(records, 1):
+    def read(columns: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        for line, record in records:
             if len(record) != len(header):
-                raise CorpusError(f"{file}, row {number}: has {len(record)} cells; the header has {len(header)}")
-            yield dict(zip(header, record, strict=True))
+                raise CorpusError(f"{file}, line {line}: has {len(record)} cells; the header has {len(header)}")
+            yield line, dict(zip(header, record, strict=True))
 
-    return Table(str(file), header, {}, read)
+    return Table(str(file), header, {}, read, "line")
 
 
-def _records(file: Path) -> Iterator[list[str]]:
-    """The header and the rows of a CSV or TSV file; blank lines are skipped."""
+def _records(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The header and the rows of a CSV or TSV file, each with the number of its first line; blank lines are skipped."""
     csv.field_size_limit(LONGEST_CELL)
     delimiter = DELIMITERS[Path(file.name.removesuffix(".gz")).suffix]
     records = csv.reader((line for _, line in text_lines(file)), delimiter=delimiter, strict=True)
-    number = 0
+    line = 1
     try:
-        for record in filter(None, records):
-            yield record
-            number += 1
+        for record in records:
+            if record:
+                yield line, record
+            line = records.line_num + 1
     except csv.Error as error:
-        where = f"row {number}" if number else "header"
-        raise CorpusError(f"{file}, {where}: not CSV ({error})") from None
+        raise CorpusError(f"{file}, line {line}: not CSV ({error})") from None
 
 
 def _parquet(file: Path) -> Table:
@@ -105,10 +106,10 @@ def _parquet(file: Path) -> Table:
     schema = source.schema_arrow
     typed = b"huggingface" in (schema.metadata or {})
 
-    def read(columns: list[str]) -> Iterator[Mapping[str, Any]]:
+    def read(columns: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
         try:
-            for batch in source.iter_batches(AT_ONCE, columns=columns):
-                yield from batch.to_pylist()
+            batches = source.iter_batches(AT_ONCE, columns=columns)
+            yield from enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), 1)
         except (pyarrow.ArrowException, OSError):
             raise CorpusError(f"{file}: the Parquet data are damaged") from None
 

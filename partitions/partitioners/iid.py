@@ -10,7 +10,8 @@ from partitions.partitioners.dealing import Shares
 
 
 class Iid(Partitioner):
-    """Shuffled examples in equal parts: client sizes differ by at most one, or with whole documents by about one."""
+    """Shuffled examples in equal parts: client sizes differ by at most one example, or, where documents stay whole, by
+    about one document."""
 
     def shares(self, sizes: npt.NDArray[np.int64], rng: np.random.Generator) -> Iterable[Shares]:
         """One row of equal weights."""

@@ -21,7 +21,8 @@ class Pathological(SkewPartitioner):
     gets two, and the "quantity-based label imbalance" ``#C = k`` of Li et al. (ICDE 2022, arXiv 2102.02079), which
     keeps the number of labels exact. As there, no client has more than ``classes`` labels; as with shards, a label
     goes to clients in proportion to its size (`apportion`), so that sizes stay as equal as the labels allow. Which
-    labels meet on a client is random. Only ``min_size`` can bring in others.
+    labels meet on a client is random. ``min_size`` can bring in others, and so does ``whole_documents``: what is dealt
+    out is then the documents by their most frequent label, and a document brings its other labels with it.
 
     Attributes:
         classes: labels a client holds.

@@ -298,6 +298,8 @@ def test_a_label_that_may_be_text_is_not_quoted(tmp_path):
     assert message(tmp_path) == f"DIR/validation.jsonl, line 1: {unseen} the train split's: 'Cardiology'"
     text = message(tmp_path, labels=["Cardiology", "Heart / Lung"])
     assert text == f"DIR/validation.jsonl, line 1: {unseen} corpus.labels: 'Cardiology', 'Heart / Lung'"
+    write(tmp_path, [TEXT], [{**TEXT, "label": "患者有痛风"}], [TEXT])  # a sentence: "the patient has gout"
+    assert "line 1: label of 5 characters is not among" in message(tmp_path)
     write(tmp_path, [TEXT, {**TEXT, "id": "t2", "label": f"{SECRET} has gout"}], [{**TEXT, "label": "Gout"}], [TEXT])
     text = message(tmp_path)
     assert text == "DIR/validation.jsonl, line 1: label 'Gout' is not among the train split's: 'Cardiology', 1 more"

@@ -23,8 +23,8 @@ class Rows:
 
     Attributes:
         file: where they stand.
-        table: the columns that were asked for and ``row``, the number of the row in the file: the header is row 1, and
-            a row may span several lines.
+        table: the columns that were asked for and ``row``, the number of the row in the file from 1: neither the header
+            nor blank lines count, and a row may span several lines.
     """
 
     file: Path
@@ -108,7 +108,7 @@ class _Stream:
     def __init__(self, file: Path, columns: Sequence[str]) -> None:
         self.file = file
         self.columns = columns
-        self.row = 1
+        self.row = 0
         self.misshapen: csv.InvalidRow | None = None
 
     def __iter__(self) -> Iterator[Rows]:
@@ -144,12 +144,12 @@ class _Stream:
         text = str(error)
         if row := self.misshapen:
             return (
-                f"{self.file}, row {row.number}: has {row.actual_columns} cells; expected {row.expected_columns}, as "
-                "in its header (is a quotation mark unbalanced here or before?)"
+                f"{self.file}, row {row.number - 1}: has {row.actual_columns} cells; expected {row.expected_columns}, "
+                "as in its header (is a quotation mark unbalanced here or before?)"
             )
         if missing := re.search(r"Column '(\w+)' in include_columns", text):
             return f"{self.file}: no column {missing[1]}; expected the header of MIMIC-III v1.4"
-        after = f"{self.file}, after row {self.row}"
+        after = f"{self.file}, somewhere after row {self.row}" if self.row else str(self.file)  # exact to a block
         if "Truncated" in text:
             return f"{after}: the gzip data breaks off; the file is truncated"
         if "inflate" in text:
