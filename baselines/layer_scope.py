@@ -1,6 +1,7 @@
 """The scope of layer skipping: chosen blocks, the final norm and the head. Methods compose with it by inheriting it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -101,7 +102,8 @@ class LayerScope(Method):
             return self._names(structure, range(depth))
         count = self._count(depth, turn)
         if self.policy in MOVING:
-            return self._names(structure, MOVING[self.policy](depth, count, turn))
+            after = replace(turn, round=turn.round - self.warmup_rounds)
+            return self._names(structure, MOVING[self.policy](depth, count, after))
         return self._names(structure, self._fixed(depth, count))
 
     def measures(self, turn: Turn) -> bool:
@@ -122,7 +124,7 @@ class LayerScope(Method):
         said += [] if self.parts == "all" else [self.parts.replace("_", " ")]
         count = "–".join(map(str, counts if self.budgets is None else sorted(counts)))
         said += [f"{count}/{depth} layers"]
-        said += [f"{self.warmup_rounds} warm-up rounds"] if self.warmup_rounds else []
+        said += [f"{self.warmup_rounds} warm-up round{'s' * (self.warmup_rounds > 1)}"] if self.warmup_rounds else []
         return f"{self.title} ({', '.join(said)})"
 
     def _counts(self, depth: int) -> list[int] | None:

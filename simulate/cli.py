@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -223,21 +223,25 @@ def report(
 def plot(
     folders: Folders,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write; PNG and PDF are both made.")],
-    pareto: Annotated[bool, typer.Option("--pareto", help="Draw the Pareto front of bytes and quality.")] = False,
+    view: Annotated[Literal["curves", "pareto", "layers"], typer.Option(help="What to draw.")] = "curves",
     debug: Debug = False,
 ) -> None:
-    """Draw metric against bytes, rounds and seconds, or what all runs give for all their bytes.
+    """Draw metric against bytes, rounds and seconds; the Pareto front; or which layers were trained in which round.
 
     Examples:
 
         skipfl plot runs/compare -o curves.png
 
-        skipfl plot runs/compare --pareto -o pareto.png
+        skipfl plot runs/compare --view pareto -o pareto.png
+
+        skipfl plot runs/compare --view layers -o layers.png
     """
     from results import curves, frames
+    from results.layers import layers_figure
     from results.pareto import pareto_figure
 
-    figure, *_ = (pareto_figure if pareto else curves.overview)(frames.load(folders))
+    views = {"curves": curves.overview, "pareto": pareto_figure, "layers": layers_figure}
+    figure, *_ = views[view](frames.load(folders))
     _wrote(*curves.save(figure, output))
 
 

@@ -229,7 +229,7 @@ def test_tune_then_compare(small, tmp_path):
     assert report.returncode == 0, report.stderr
     assert "too few seeds" in report.stdout
     assert "None of the runs is centralized" in (tmp_path / "report.md").read_text()
-    drawn = skipfl("plot", "compared", "--pareto", "-o", "pareto.png", cwd=tmp_path)
+    drawn = skipfl("plot", "compared", "--view", "pareto", "-o", "pareto.png", cwd=tmp_path)
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "pareto.pdf").stat().st_size > 1000
 

@@ -1,0 +1,45 @@
+"""Which layers were trained: shares by hand, and the figure."""
+
+import pytest
+
+from results import frames
+from results.frames import ResultsError
+from results.layers import layers_figure, layers_frame
+from tests.results.conftest import write_run
+
+HEADER = "round,client,examples,layers\n"
+
+
+def test_shares_of_the_cohort_by_hand(tmp_path):
+    """Round 1: both clients train layer 1, one of them layer 0 too. Round 2: one client trains layer 2, one none."""
+    rows = "1,0,5,0 1\n1,1,5,1\n2,0,5,2\n2,1,5,\n"
+    (tmp_path / "clients.csv").write_text(HEADER + rows)
+    frame = layers_frame(tmp_path)
+    found = {(row.round, row.layer): row.share for row in frame.itertuples()}
+    assert found == {(1, 0): 0.5, (1, 1): 1.0, (1, 2): 0.0, (2, 0): 0.0, (2, 1): 0.0, (2, 2): 0.5}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "clients.csv: does not say which layers were trained"),
+        ("round,client\n1,0\n", "clients.csv: does not say which layers were trained"),
+        (HEADER + "1,0,5,a b\n", "clients.csv: does not say which layers were trained"),
+        (HEADER + "1,0,5,\n", "clients.csv: no layer was trained"),
+    ],
+)
+def test_records_that_say_nothing(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "clients.csv").write_text(content)
+    with pytest.raises(ResultsError, match=message):
+        layers_frame(tmp_path)
+
+
+def test_a_panel_for_each_label(tmp_path):
+    for label in ("A", "B"):
+        folder = write_run(tmp_path / label, [0.1, 0.2, 0.3], label=label)
+        (folder / "clients.csv").write_text(HEADER + "1,0,5,2 3\n2,0,5,0\n")
+    figure, axes, frame = layers_figure(frames.load(tmp_path))
+    assert [panel.get_title() for panel in axes] == ["A", "B"]
+    assert set(frame["label"]) == {"A", "B"}
+    assert len(frame) == 2 * 2 * 4
