@@ -39,7 +39,7 @@ def test_a_panel_for_each_label(tmp_path):
     for label in ("A", "B"):
         folder = write_run(tmp_path / label, [0.1, 0.2, 0.3], label=label)
         (folder / "clients.csv").write_text(HEADER + "1,0,5,2 3\n2,0,5,0\n")
-    figure, axes, frame = layers_figure(frames.load(tmp_path))
+    _, axes, frame = layers_figure(frames.load(tmp_path))
     assert [panel.get_title() for panel in axes] == ["A", "B"]
     assert set(frame["label"]) == {"A", "B"}
     assert len(frame) == 2 * 2 * 4
