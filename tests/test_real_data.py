@@ -22,10 +22,9 @@ def test_minilm_learns_to_tag_clinical_sentences(real_data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_tiny_llama_learns_to_tell_specialties(real_data, tmp_path):
-    settings = ["rounds=3", "evaluate.every=3", "model.max_length=128"]
-    what = load(
-        "demo-classification", [f"corpus.path={real_data / 'mtsamples_specialty'}", *settings], "layer_skipping"
-    )
+@needs_minilm
+def test_minilm_learns_to_tell_specialties(real_data, tmp_path):
+    settings = ["rounds=3", "train.local_epochs=1", "evaluate.every=3", "model.max_length=128"]
+    what = load("minilm-specialty", [f"corpus.path={real_data / 'mtsamples_specialty'}", *settings], "layer_skipping")
     summary = run(prepare(what), tmp_path / "run", SerialExecutor(what.engine))
-    assert summary["final"]["test"]["accuracy"] > 1.5 * 0.196  # the largest class has 19.6 % of the test split
+    assert summary["final"]["test"]["accuracy"] > 2 * 0.196  # the largest class has 19.6 % of the test split
