@@ -10,7 +10,7 @@ from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Visit
 from tests.baselines.helpers import change, scope_shapes
-from tests.simulate.test_experiment import experiment, run
+from tests.runs import experiment, run
 
 SGD = {"optimizer": "sgd", "weight_decay": 0.0, "clip_norm": None}
 

@@ -14,7 +14,7 @@ from simulate.method import MethodError, Scope, Turn
 from simulate.models.backbone import load_model
 from simulate.models.structure import Structure
 from tests.baselines.helpers import scope_shapes
-from tests.simulate.test_experiment import experiment, run, timeless
+from tests.runs import experiment, run, timeless
 
 STRUCTURE = Structure((("b0",), ("b1",), ("b2",)), ("e",), ("n",), ("h",), "blocks")
 

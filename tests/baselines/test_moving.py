@@ -13,7 +13,7 @@ from simulate.exchange.channel import Float32Channel
 from simulate.method import Turn
 from simulate.models.backbone import load_model, meta_model
 from simulate.models.structure import find_structure
-from tests.simulate.test_experiment import experiment, run, tensors, timeless
+from tests.runs import experiment, run, tensors, timeless
 
 MOVING = [
     {"name": "layer_skipping", "layers": 2, "policy": "random"},

@@ -5,7 +5,7 @@ import pytest
 import ray
 
 from simulate.engine.executors import EngineSettings, make_executor
-from tests.simulate.test_experiment import experiment, run, tensors, timeless
+from tests.runs import experiment, run, tensors, timeless
 
 SGD = {"train": {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}}
 HALF = {"cohort": {"count": 2}, "rounds": 3}

@@ -13,45 +13,14 @@ from safetensors.torch import load_file
 from simulate import seeds
 from simulate.clients.training import DivergenceError, train_mode
 from simulate.config import build
-from simulate.engine.executors import EngineSettings, SerialExecutor, make_executor
+from simulate.engine.executors import EngineSettings, make_executor
 from simulate.exchange.channel import Float32Channel
 from simulate.experiment import prepare
-from simulate.experiment import run as run_prepared
 from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.structure import find_structure
+from tests.runs import experiment, run, tensors, timeless
 
 WINDOWS = {"max_length": 8, "overflow": "windows", "stride": 2}
-
-
-def experiment(model: Path, corpus: Path, method="layer_skipping", reading=None, **changes):
-    settings = {"name": method} if isinstance(method, str) else method
-    if settings["name"] == "layer_skipping" and not {"skip_ratio", "budgets"} & settings.keys():
-        settings = {"layers": 2, **settings}
-    data = {
-        "name": "tiny",
-        "rounds": 2,
-        "corpus": {"name": "jsonl", "path": str(corpus)},
-        "model": {"name": str(model), **(reading or {"max_length": 32})},
-        "partition": {"name": "dirichlet", "clients": 4, "alpha": 0.5, "min_size": 3},
-        "method": settings,
-        "train": {"lr": 0.01, "batch_size": 4},
-        "engine": {"executor": "serial"},
-    }
-    return build(data | changes)
-
-
-def run(what, folder: Path, executor=None) -> dict:
-    return run_prepared(prepare(what), folder, executor or SerialExecutor(what.engine))
-
-
-def timeless(folder: Path, table: str) -> pd.DataFrame:
-    frame = pd.read_csv(folder / f"{table}.csv")
-    return frame[[column for column in frame if not column.startswith("seconds")]]
-
-
-def tensors(folder: Path) -> dict[str, bytes]:
-    (file,) = (folder / "model").glob("*.safetensors")
-    return {name: tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
 
 
 @pytest.fixture(scope="module")

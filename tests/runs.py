@@ -1,0 +1,46 @@
+"""What the tests of whole runs share: a small experiment, how it is run, and what of its records can be compared."""
+
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import load_file
+
+from simulate.config import build
+from simulate.engine.executors import SerialExecutor
+from simulate.experiment import prepare
+from simulate.experiment import run as run_prepared
+
+
+def experiment(model: Path, corpus: Path, method="layer_skipping", reading=None, **changes):
+    """Two rounds of a method (its name or settings) on a checkpoint and a JSONL folder; `reading` sets the model's."""
+    settings = {"name": method} if isinstance(method, str) else method
+    if settings["name"] == "layer_skipping" and not {"skip_ratio", "budgets"} & settings.keys():
+        settings = {"layers": 2, **settings}
+    data = {
+        "name": "tiny",
+        "rounds": 2,
+        "corpus": {"name": "jsonl", "path": str(corpus)},
+        "model": {"name": str(model), **(reading or {"max_length": 32})},
+        "partition": {"name": "dirichlet", "clients": 4, "alpha": 0.5, "min_size": 3},
+        "method": settings,
+        "train": {"lr": 0.01, "batch_size": 4},
+        "engine": {"executor": "serial"},
+    }
+    return build(data | changes)
+
+
+def run(what, folder: Path, executor=None) -> dict:
+    """The summary of an experiment that is run into a folder, serially unless told where."""
+    return run_prepared(prepare(what), folder, executor or SerialExecutor(what.engine))
+
+
+def timeless(folder: Path, table: str) -> pd.DataFrame:
+    """A table of a run but for what a clock measured."""
+    frame = pd.read_csv(folder / f"{table}.csv")
+    return frame[[column for column in frame if not column.startswith("seconds")]]
+
+
+def tensors(folder: Path) -> dict[str, bytes]:
+    """The bits of a run's saved tensors."""
+    (file,) = (folder / "model").glob("*.safetensors")
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
