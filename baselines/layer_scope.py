@@ -5,13 +5,11 @@ from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
-from torch import nn
 
 from baselines.importance import MEASURES
 from baselines.parts import PARTS, Part
 from baselines.policies import FIXED, MOVING, POLICIES
-from simulate.clients.training import Batch, LossOf
-from simulate.method import Method, MethodError, Scope, Turn
+from simulate.method import Measure, Method, MethodError, Scope, Turn
 from simulate.models.structure import Structure
 from simulate.registry import suggest
 
@@ -106,14 +104,11 @@ class LayerScope(Method):
             return self._names(structure, MOVING[self.policy](depth, count, after))
         return self._names(structure, self._fixed(depth, count))
 
-    def measures(self, turn: Turn) -> bool:
-        return self.policy in MEASURES and turn.round > self.warmup_rounds
+    def measure(self, turn: Turn) -> Measure | None:
+        return MEASURES.get(self.policy) if turn.round > self.warmup_rounds else None
 
     def follows_change(self, turn: Turn) -> bool:
         return self.policy == "weight_change" and turn.round > self.warmup_rounds
-
-    def measure(self, model: nn.Module, structure: Structure, batches: Iterable[Batch], loss: LossOf) -> list[float]:
-        return MEASURES[self.policy](model, structure, batches, loss)
 
     def label(self, structure: Structure) -> str:
         depth = len(structure.blocks)

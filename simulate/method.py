@@ -1,6 +1,6 @@
 """The protocol of a federated method: what is trained and exchanged, what the client adds, what the server does."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +15,10 @@ from simulate.exchange.channel import State
 from simulate.exchange.low_rank import Factors
 from simulate.models.structure import Structure
 from simulate.server_optimizer import ServerOptimizer
+
+Measure = Callable[[nn.Module, Structure, Iterable[Batch], LossOf], list[float]]
+"""The importance of each block for a client: of the model, which holds the global values and keeps them, its structure,
+batches of the client's examples, and the task's loss."""
 
 
 class MethodError(ValueError):
@@ -120,17 +124,13 @@ class Method(BaseModel):
         """
         return self.scope(structure).exchanged
 
-    def measures(self, turn: Turn) -> bool:
-        """Whether the cohort measures the importance of the blocks at the beginning of a round."""
-        return False
+    def measure(self, turn: Turn) -> Measure | None:
+        """How the cohort measures the importance of the blocks at the beginning of a round; None where it does not."""
+        return None
 
     def follows_change(self, turn: Turn) -> bool:
         """Whether the server scores the blocks, by how far the global model's have moved since the first round."""
         return False
-
-    def measure(self, model: nn.Module, structure: Structure, batches: Iterable[Batch], loss: LossOf) -> list[float]:
-        """The importance of each block for a client's examples; `model` holds the global values, which stay."""
-        raise NotImplementedError
 
     def extras(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Tensors beside the model's that are exchanged too, zero at first: name -> shape.

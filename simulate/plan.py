@@ -30,7 +30,9 @@ class Plan:
         parameters: of the model, without a method's additions.
         trained: parameters that clients train; `exchanged`: those that also travel.
         tensors: exchanged tensors.
-        full_bytes: one transfer of the whole model; `transfer_bytes`: one transfer of the exchanged set.
+        full_bytes: one transfer of the whole model.
+        transfer_bytes: the mean upload of a client and round.
+        download_bytes: one transfer of all that is ever exchanged.
         setup_bytes: the whole prepared model, once per client.
         memory_bytes: estimated peak of one worker.
     """

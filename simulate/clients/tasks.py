@@ -44,7 +44,7 @@ class ClientTask(Protocol):
 
 
 def _padded(split: Encoded, windows: np.ndarray, pad: int) -> Batch:
-    lengths = split.lengths[windows]
+    lengths = split.offsets[windows + 1] - split.offsets[windows]
     ids = np.full((len(windows), int(lengths.max())), pad, dtype=np.int64)
     for place, window in enumerate(windows):
         ids[place, : lengths[place]] = split.ids[split.offsets[window] : split.offsets[window + 1]]

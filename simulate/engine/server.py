@@ -154,8 +154,8 @@ class Server:
         Scores go up, and each client's choice of blocks, a byte for each, comes down.
         """
         method = self.job.method
-        if method.measures(turn):
-            total, sizes = self._visit("measure", clients, lambda client: (turn.round, client))
+        if method.measure(turn):
+            total, sizes = self._visit("measure", turn, clients)
             assert total is not None
             agreed = replace(turn, scores=tuple(total.average()["scores"].tolist()))
             for client, size in sizes.items():
@@ -165,7 +165,8 @@ class Server:
         else:
             return turn
         for client in clients:
-            blocks = self._blocks(method.selected(self.facts.structure, replace(agreed, client=client)))
+            names = method.selected(self.facts.structure, replace(agreed, client=client))
+            blocks = self.facts.structure.blocks_of(names)
             traffic[client].down += len(self.channel.encode({"layers": torch.tensor(blocks, dtype=torch.uint8)}))
         return agreed
 
@@ -181,28 +182,21 @@ class Server:
 
     def _train(self, turn: Turn, clients: list[int]) -> tuple[ExactSum | None, list[ClientReport]]:
         """The cohort's local training; the exact sum of the updates, and the reports in client order."""
-        total, reports = self._visit("train", clients, lambda client: (replace(turn, client=client),))
+        total, reports = self._visit("train", turn, clients)
         self.visited.update(clients)
         return total, [reports[client] for client in sorted(reports)]
 
-    def _visit(
-        self, what: str, clients: list[int], arguments: Callable[[int], tuple[Any, ...]]
-    ) -> tuple[ExactSum | None, dict[int, Any]]:
+    def _visit(self, what: str, turn: Turn, clients: list[int]) -> tuple[ExactSum | None, dict[int, Any]]:
         """Have the workers visit clients, costliest first; the exact sum of what they sent, and each one's result."""
         examples = {client: len(self.job.shards[client]) for client in clients}
         weight = sum(examples.values())
         order = sorted(clients, key=lambda client: (-examples[client], client))
-        tasks = [Task(what, (*arguments(client), weight), client=client) for client in order]
+        tasks = [Task(what, (replace(turn, client=client), weight), client=client) for client in order]
         results = {order[index]: result for index, result in self.executor.run(tasks)}
         sums = [part for part in self.executor.all("collect") if part is not None]
         for part in sums[1:]:
             sums[0].merge(part)
         return (sums[0] if sums else None), results
-
-    def _blocks(self, names: tuple[str, ...]) -> list[int]:
-        """The blocks that a choice of tensors touches."""
-        chosen = set(names)
-        return [number for number, block in enumerate(self.facts.structure.blocks) if not chosen.isdisjoint(block)]
 
     def _evaluate(self) -> Scores:
         """Scores of the global model, or where clients keep personal tensors the mean over the clients' models."""

@@ -159,19 +159,24 @@ class Worker:
     def _global(self, name: str) -> torch.Tensor:
         return self.extras[name] if name in self.extras else self.start[name]
 
-    def measure(self, round_: int, client: int, total_weight: int, state: State | None) -> tuple[int, State | None]:
+    def measure(self, turn: Turn, total_weight: int, state: State | None) -> tuple[int, State | None]:
         """Measure the importance of the blocks for one client, and add it to this worker's sum.
+
+        Args:
+            turn: as for `train`, in a round in which the method measures.
+            total_weight: as for `train`.
+            state: as for `train`.
 
         Returns:
             Bytes of the encoded scores, and the client's state as it was.
         """
-        job = self.job
+        measure = self.job.method.measure(turn)
+        assert measure is not None
         self._load(state)
         self.model.eval()
-        batches = self._batches(round_, client, "measure")
-        scores = job.method.measure(self.model, self.structure, batches, self.task.loss)
+        scores = measure(self.model, self.structure, self._batches(turn, "measure"), self.task.loss)
         payload = self.channel.encode({"scores": torch.tensor(scores, dtype=torch.float32)})
-        self._add(self.channel.decode(payload), len(job.shards[client]), total_weight)
+        self._add(self.channel.decode(payload), len(self.job.shards[turn.client]), total_weight)
         return len(payload), state
 
     def train(self, turn: Turn, total_weight: int, state: State | None) -> tuple[ClientReport, State | None]:
@@ -200,7 +205,7 @@ class Worker:
             result = train_client(
                 self.model,
                 self.trained,
-                self._batches(round_, client, "batches"),
+                self._batches(turn, "batches"),
                 job.train,
                 lr,
                 lambda trained: job.method.local_term(trained, start, memory),
@@ -220,8 +225,7 @@ class Worker:
         self._add(job.method.contribution(self.channel.decode(payload), turn), examples, total_weight)
         kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
         kept |= {name: tensor.cpu() for name, tensor in memory.items()}
-        blocks = self.structure.blocks
-        layers = tuple(number for number, block in enumerate(blocks) if not self.trained.keys().isdisjoint(block))
+        layers = self.structure.blocks_of(self.trained)
         seconds = time.perf_counter() - begin
         report = ClientReport(client, examples, result.steps, result.loss, layers, len(payload), norm, seconds)
         return report, kept or None
@@ -244,11 +248,11 @@ class Worker:
         for parameter in self.trained.values():
             parameter.requires_grad_(True)
 
-    def _batches(self, round_: int, client: int, purpose: str) -> Iterator[Batch]:
+    def _batches(self, turn: Turn, purpose: str) -> Iterator[Batch]:
         """A client's batches of a round, in an order of its own for each purpose."""
         train = self.job.splits["train"]
-        rng = seeds.generator(self.job.seed, purpose, round_, client)
-        for windows in client_batches(self.job.train, train.windows(self.job.shards[client]), train.lengths, rng):
+        rng = seeds.generator(self.job.seed, purpose, turn.round, turn.client)
+        for windows in client_batches(self.job.train, train.windows(self.job.shards[turn.client]), train.lengths, rng):
             yield self._batch("train", windows)
 
     def _add(self, update: State, weight: int, total_weight: int) -> None:

@@ -64,7 +64,8 @@ class Encoded:
 
     def windows(self, examples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The windows of some examples, in their order."""
-        first, count = self.window_offsets[examples], np.diff(self.window_offsets)[examples]
+        first = self.window_offsets[examples]
+        count = self.window_offsets[examples + 1] - first
         return np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())
 
     @property

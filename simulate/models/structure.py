@@ -1,5 +1,6 @@
 """Where the parts of a model are: embedding, repeated blocks, final layers, task head. Found, not listed by family."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -35,6 +36,11 @@ class Structure:
     def names(self) -> tuple[str, ...]:
         """All parameter names, from the input to the output."""
         return (*self.embedding, *(name for block in self.blocks for name in block), *self.final, *self.head)
+
+    def blocks_of(self, names: Iterable[str]) -> tuple[int, ...]:
+        """The numbers of the blocks that some of these parameters belong to."""
+        chosen = set(names)
+        return tuple(number for number, block in enumerate(self.blocks) if not chosen.isdisjoint(block))
 
 
 def find_structure(model: nn.Module) -> Structure:

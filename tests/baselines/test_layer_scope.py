@@ -82,10 +82,10 @@ def test_round_robin_after_warm_up():
 
 def test_scores_choose_the_highest():
     method = LayerSkipping(layers=2, policy="fisher")
-    assert method.measures(turn(1))
+    assert method.measure(turn(1)) is fisher
     assert blocks(method, turn(1, scores=(0.0, 3.0, 1.0, 2.0, 0.0, 0.5))) == [1, 3]
     assert blocks(method, turn(1, scores=(1.0,) * 6)) == [4, 5]  # ties go to the head
-    assert not LayerSkipping(layers=2, policy="fisher", warmup_rounds=1).measures(turn(1))
+    assert LayerSkipping(layers=2, policy="fisher", warmup_rounds=1).measure(turn(1)) is None
 
 
 def test_schedules_grow_and_shrink():
