@@ -1,7 +1,7 @@
 """What every corpus reader is: settings that can be read into a corpus."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,8 +29,11 @@ class CorpusReader(BaseModel):
         """The task and the labels, as far as the settings say; None where they do not."""
         return None, None
 
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
+    def describe(self, load: Callable[[], Corpus] | None = None) -> tuple[Task, tuple[str, ...]]:
         """The task and the sorted labels; the data are read only where the settings do not say.
+
+        Args:
+            load: gives the corpus, where it is also needed for something else; by default `load`.
 
         Raises:
             CorpusError: as `load`.
@@ -38,7 +41,7 @@ class CorpusReader(BaseModel):
         task, labels = self.declared()
         if task and labels:
             return task, tuple(sorted(set(labels)))
-        corpus = self.load()
+        corpus = (load or self.load)()
         return corpus.task, corpus.labels
 
     def load(self) -> Corpus:

@@ -85,13 +85,24 @@ def spread(experiment: Experiment, corpus: Corpus) -> tuple[Traits, Partition]:
 
 def forget_corpora() -> None:
     """Read corpora anew from now on: their files may change between studies."""
+    read_corpus.cache_clear()
     _tokenized.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def read_corpus(reader: CorpusReader) -> Corpus:
+    """A corpus; the planning and the runs of a study share the last one.
+
+    Raises:
+        CorpusError: as `CorpusReader.load`.
+    """
+    return reader.load()
 
 
 @lru_cache(maxsize=1)
 def _tokenized(reader: CorpusReader, model: ModelSettings) -> tuple[Corpus, ClientTask, dict[str, Encoded]]:
     """A corpus, its task and its tokenized splits; the runs of a study share the last one."""
-    corpus = reader.load()
+    corpus = read_corpus(reader)
     tokenizer = load_tokenizer(model)
     task = TASKS[corpus.task](corpus.labels)
     return corpus, task, tokenized(corpus, task.model_labels, tokenizer, model)

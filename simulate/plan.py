@@ -112,7 +112,7 @@ def outline(experiment: Experiment, describe: Description = methodcaller("descri
 
     Args:
         experiment: what to plan.
-        describe: asks a corpus for its task and labels; a study asks once for all its experiments.
+        describe: asks a corpus for its task and labels; a study keeps what it reads for that.
 
     Raises:
         ModelError, MethodError, CorpusError: as a run of it would.

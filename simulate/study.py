@@ -1,8 +1,7 @@
 """Several runs that belong together: methods x seeds, or skip ratios x seeds, one run folder each."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
-from operator import methodcaller
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -12,7 +11,7 @@ from simulate.config import ConfigError, Experiment, load, part
 from simulate.engine.executors import Executor, make_executor
 from simulate.engine.records import RunFolderError, check_free, clear, held_by
 from simulate.engine.server import Round
-from simulate.experiment import forget_corpora, prepare, run
+from simulate.experiment import forget_corpora, prepare, read_corpus, run
 from simulate.plan import outline
 from simulate.registry import suggest
 
@@ -98,15 +97,14 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
         ConfigError, CorpusError, PartitionError, ModelError, MethodError: if an experiment cannot be run; mistakes in
             methods and models of all experiments before any training.
     """
-    describe = cache(methodcaller("describe"))
     states = {folder: _state(folder, experiment) for folder, experiment in runs.items()}
-    for folder, experiment in runs.items():
-        if states[folder] == "new":
-            check_free(folder)
-        if states[folder] != "finished":
-            outline(experiment, describe)
     executor: Executor | None = None
     try:
+        for folder, experiment in runs.items():
+            if states[folder] == "new":
+                check_free(folder)
+            if states[folder] != "finished":
+                outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
         for folder, experiment in runs.items():
             if states[folder] == "finished":
                 watcher.skip(folder, experiment)

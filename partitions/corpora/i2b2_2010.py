@@ -60,8 +60,8 @@ class I2b2Concepts(CorpusReader):
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: int = 0
 
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
-        """The task and the labels; no file is read."""
+    def declared(self) -> tuple[Task, tuple[str, ...]]:
+        """The task and the labels."""
         return "ner", LABELS
 
     def read(self) -> Corpus:

@@ -4,6 +4,7 @@ import pytest
 
 from partitions.cache import cache_folder
 from partitions.corpora.jsonl import Jsonl
+from simulate.api import compare
 from simulate.clients.tasks import TASKS
 from simulate.models import tokenize
 from simulate.models.backbone import ModelSettings, load_tokenizer
@@ -77,3 +78,14 @@ def test_a_damaged_entry_is_made_again(tmp_path, tiny_decoder, entries, damage):
         again = read(corpus, settings)
     assert {name: split.ids.tolist() for name, split in again.items()} == expected
     assert entries() == 3
+
+
+def test_a_study_reads_its_corpus_once(tmp_path, tiny_decoder, text_corpus, monkeypatch):
+    reads = []
+    read_files = Jsonl.read
+    monkeypatch.setattr(Jsonl, "read", lambda reader: reads.append(reader.path) or read_files(reader))
+    small = [f"model={tiny_decoder}", "model.max_length=32", f"corpus.path={text_corpus}", "rounds=1"]
+    where = ["partition.clients=2", "partition.min_size=3", "engine.executor=serial"]
+    for study in ("first", "second"):
+        compare("demo-classification", tmp_path / study, ["fedavg", "head_only"], overrides=[*small, *where])
+    assert len(reads) == 2  # once a study: the files may have changed in between

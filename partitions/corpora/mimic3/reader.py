@@ -5,7 +5,7 @@ import json
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -83,17 +83,19 @@ class Mimic3(CorpusReader):
     group: Group = "care_unit"
     seed: Annotated[int, Field(ge=0)] = 0
 
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
+    def declared(self) -> tuple[Task, tuple[str, ...]]:
+        """The task, and the labels unless they are the most frequent codes."""
+        target = TARGETS[self.target]
+        return target.task, target.labels
+
+    def describe(self, load: Callable[[], Corpus] | None = None) -> tuple[Task, tuple[str, ...]]:
         """The task and the labels; files are needed only where the labels are the most frequent codes.
 
         Raises:
             CorpusError: as `load`.
         """
-        target = TARGETS[self.target]
-        if target.labels:
-            return target.task, target.labels
         try:
-            return super().describe()
+            return super().describe(load)
         except CorpusError as error:
             raise CorpusError(f"the labels of corpus.target={self.target} are told from the data: {error}") from error
 

@@ -38,7 +38,7 @@ class SyntheticCorpus(CorpusReader):
     noise: float = Field(0.03, ge=0, le=0.5)
     misspellings: float = Field(0.01, ge=0, le=0.5)
 
-    def describe(self) -> tuple[Task, tuple[str, ...]]:
+    def declared(self) -> tuple[Task, tuple[str, ...]]:
         """The task and the labels."""
         return self.task, self.labels
 
