@@ -1,5 +1,6 @@
 """The tasks: how examples become batches, and outputs predictions."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
@@ -110,10 +111,8 @@ class Ner:
         return scores.entities(gold, predicted, self.types)
 
 
-class Classification:
-    """One label a text, scored by macro F1 and accuracy, and of two classes also by ranking."""
-
-    metric: ClassVar[str] = "macro_f1"
+class _Texts(ABC):
+    """What the tasks of whole texts share."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.model_labels = tuple(labels)
@@ -121,32 +120,34 @@ class Classification:
     def collate(self, split: Encoded, windows: np.ndarray, pad: int) -> Batch:
         return {**_padded(split, windows, pad), "labels": torch.from_numpy(split.labels[windows])}
 
+    @staticmethod
+    @abstractmethod
+    def summed_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss summed over all labels of a batch, in float32, nats."""
+
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return _cross_entropy(logits, labels) / len(labels)
+        return self.summed_loss(logits, labels) / labels.numel()
 
     def predict(self, logits: torch.Tensor, labels: torch.Tensor) -> Prediction:
-        return list(logits.float().cpu().numpy()), float(_cross_entropy(logits, labels)), len(labels)
+        """The logits of each window."""
+        return list(logits.float().cpu().numpy()), float(self.summed_loss(logits, labels)), labels.numel()
+
+
+class Classification(_Texts):
+    """One label a text, scored by macro F1 and accuracy, and of two classes also by ranking."""
+
+    metric: ClassVar[str] = "macro_f1"
+    summed_loss = staticmethod(_cross_entropy)
 
     def score(self, split: Encoded, predictions: Sequence[np.ndarray]) -> dict[str, float]:
         return scores.classes(split.gold, _text_logits(split, predictions))
 
 
-class Multilabel:
+class Multilabel(_Texts):
     """Any number of labels a text, each a yes-or-no decision, scored by micro F1 and by ranking."""
 
     metric: ClassVar[str] = "micro_f1"
-
-    def __init__(self, labels: Sequence[str]) -> None:
-        self.model_labels = tuple(labels)
-
-    def collate(self, split: Encoded, windows: np.ndarray, pad: int) -> Batch:
-        return {**_padded(split, windows, pad), "labels": torch.from_numpy(split.labels[windows])}
-
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return _binary_cross_entropy(logits, labels) / labels.numel()
-
-    def predict(self, logits: torch.Tensor, labels: torch.Tensor) -> Prediction:
-        return list(logits.float().cpu().numpy()), float(_binary_cross_entropy(logits, labels)), labels.numel()
+    summed_loss = staticmethod(_binary_cross_entropy)
 
     def score(self, split: Encoded, predictions: Sequence[np.ndarray]) -> dict[str, float]:
         return scores.label_sets(split.gold, _text_logits(split, predictions))
