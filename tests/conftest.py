@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from simulate.engine.executors import EngineSettings, make_executor
 
 WORDS = [f"word{index}" for index in range(30)] + ["pain", "fever", "aspirin", "heparin"]
 TAGS = {"pain": "B-problem", "fever": "B-problem", "aspirin": "B-treatment", "heparin": "B-treatment"}
@@ -121,3 +124,12 @@ def text_corpus(tmp_path_factory) -> Path:
 def labelled_corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("label-sets")
     return write_corpus(folder, "multilabel", {"train": 60, "validation": 20, "test": 20})
+
+
+@pytest.fixture(scope="module")
+def actors():
+    """Executors of one and of two Ray actors, by name."""
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    with make_executor(EngineSettings(workers=1)) as one, make_executor(EngineSettings(workers=2)) as two:
+        yield {"one": one, "two": two}
+    ray.shutdown()

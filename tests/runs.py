@@ -9,6 +9,7 @@ from simulate.config import build
 from simulate.engine.executors import SerialExecutor
 from simulate.experiment import prepare
 from simulate.experiment import run as run_prepared
+from simulate.plan import outline
 
 
 def experiment(model: Path, corpus: Path, method="layer_skipping", reading=None, **changes):
@@ -44,3 +45,23 @@ def tensors(folder: Path) -> dict[str, bytes]:
     """The bits of a run's saved tensors."""
     (file,) = (folder / "model").glob("*.safetensors")
     return {name: tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
+
+
+def require_same_bits(what, folder: Path, executors) -> None:
+    """Run an experiment serially and on each executor (by name): equal records but for seconds, and equal tensors."""
+    run(what, folder / "serial")
+    for name, executor in executors.items():
+        run(what, folder / name, executor)
+        assert (folder / name / "model").is_dir() == (folder / "serial" / "model").is_dir()
+        if (folder / "serial" / "model").is_dir():
+            assert tensors(folder / name) == tensors(folder / "serial")
+        for table in ("rounds", "clients"):
+            pd.testing.assert_frame_equal(
+                timeless(folder / name, table), timeless(folder / "serial", table), check_exact=True
+            )
+
+
+def scope_shapes(what) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the model's tensors that an experiment exchanges, found without weights."""
+    model = outline(what)
+    return {name: model.shapes[name] for name in model.scope.exchanged}

@@ -1,13 +1,15 @@
-"""What the tests of methods share: a model of two weights with quadratic loss, and the shapes of a scope."""
+"""What the tests of methods share: a model of two weights with quadratic loss, and what is exchanged of tiny-llama."""
 
 from types import SimpleNamespace
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from simulate.clients.training import LocalTerm, TrainSettings, train_client
-from simulate.config import Experiment
-from simulate.plan import outline
+from simulate.method import Method
+from simulate.models.backbone import ModelSettings, meta_model
+from simulate.models.structure import find_structure
 
 
 class TwoWeights(nn.Module):
@@ -38,7 +40,14 @@ def change(
     return model.w.detach() - start
 
 
-def scope_shapes(what: Experiment) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the model's tensors that an experiment exchanges, found without weights."""
-    model = outline(what)
-    return {name: model.shapes[name] for name in model.scope.exchanged}
+def tiny_llama() -> PreTrainedModel:
+    """The embedded model with a head for three tags, without weights."""
+    return meta_model(ModelSettings(name="tiny-llama"), "ner", ("O", "B-problem", "I-problem"))
+
+
+def elements(method: Method) -> int:
+    """How many numbers a method exchanges of `tiny_llama`."""
+    model = tiny_llama()
+    method.prepare(model)
+    scope = method.scope(find_structure(model))
+    return sum(model.get_parameter(name).numel() for name in scope.exchanged)

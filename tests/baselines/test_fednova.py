@@ -9,8 +9,8 @@ from simulate.clients.training import TrainSettings
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Visit
-from tests.baselines.helpers import change, scope_shapes
-from tests.runs import experiment, run
+from tests.baselines.helpers import change
+from tests.runs import experiment, run, scope_shapes
 
 SGD = {"optimizer": "sgd", "weight_decay": 0.0, "clip_norm": None}
 

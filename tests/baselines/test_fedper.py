@@ -13,8 +13,7 @@ from simulate.experiment import prepare
 from simulate.method import MethodError, Scope, Turn
 from simulate.models.backbone import load_model
 from simulate.models.structure import Structure
-from tests.baselines.helpers import scope_shapes
-from tests.runs import experiment, run, timeless
+from tests.runs import experiment, run, scope_shapes, timeless
 
 STRUCTURE = Structure((("b0",), ("b1",), ("b2",)), ("e",), ("n",), ("h",), "blocks")
 

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import pandas as pd
 import pytest
-import ray
 import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2ForTokenClassification
@@ -16,16 +15,17 @@ from baselines.flora import FLoRA
 from baselines.lora import LoRA
 from simulate import seeds
 from simulate.config import ConfigError, build, load
-from simulate.engine.executors import EngineSettings, SerialExecutor, make_executor
+from simulate.engine.executors import SerialExecutor
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.low_rank import LowRankChanges
-from simulate.experiment import prepare
-from simulate.experiment import run as run_prepared
 from simulate.method import Method, MethodError, Scope, Turn, Visit
 from simulate.models.backbone import ModelSettings, load_model, meta_model
 from simulate.models.structure import Structure, find_structure
 from simulate.plan import make_plan
+from tests import runs
+from tests.baselines.helpers import elements
+from tests.runs import require_same_bits, run
 
 TAGS = ("O", "B-problem", "I-problem")
 HEAD = 128 * 3 + 3
@@ -43,34 +43,14 @@ LAYERS = {  # outputs and inputs of the adapted layers of a block of the tiny de
 
 
 def experiment(model: Path, corpus: Path, method, **changes):
-    data = {
-        "name": "tiny",
-        "rounds": 2,
-        "corpus": {"name": "jsonl", "path": str(corpus)},
-        "model": {"name": str(model), "max_length": 32},
-        "partition": {"name": "iid", "clients": 3, "min_size": 1},
-        "method": {"name": method} if isinstance(method, str) else method,
-        "train": {"lr": 0.01, "batch_size": 4},
-        "engine": {"executor": "serial"},
-    }
-    return build(data | changes)
-
-
-def run(what, folder: Path, executor=None) -> dict:
-    return run_prepared(prepare(what), folder, executor or SerialExecutor(what.engine))
+    """Three clients of equal size."""
+    partition = {"name": "iid", "clients": 3, "min_size": 1}
+    return runs.experiment(model, corpus, method, **{"partition": partition, **changes})
 
 
 def saved(folder: Path) -> State:
     (file,) = (folder / "model").glob("*.safetensors")
     return load_file(file)
-
-
-def elements(method: Method) -> int:
-    model = meta_model(ModelSettings(name="tiny-llama"), "ner", TAGS)
-    method.prepare(model)
-    scope = method.scope(find_structure(model))
-    parameters = dict(model.named_parameters())
-    return sum(parameters[name].numel() for name in scope.exchanged)
 
 
 @pytest.mark.parametrize(
@@ -464,20 +444,6 @@ def test_changes_are_kept_while_they_are_smaller_than_the_weight():
 # everywhere the same, and useful outside
 
 
-@pytest.fixture(scope="module")
-def actors():
-    """Executors of one and of two Ray actors."""
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
-    with make_executor(EngineSettings(workers=1)) as one, make_executor(EngineSettings(workers=2)) as two:
-        yield one, two
-    ray.shutdown()
-
-
-def timeless(folder: Path, table: str) -> pd.DataFrame:
-    frame = pd.read_csv(folder / f"{table}.csv")
-    return frame[[column for column in frame if not column.startswith("seconds")]]
-
-
 @pytest.mark.parametrize(
     ("method", "family", "changes"),
     [
@@ -494,18 +460,7 @@ def test_serial_one_actor_and_two_actors_give_the_same_bits(
     method, family, changes, ner_corpus, tmp_path, request, actors
 ):
     what = experiment(request.getfixturevalue(family), ner_corpus, method, **changes)
-    run(what, tmp_path / "serial")
-    run(what, tmp_path / "one", actors[0])
-    run(what, tmp_path / "two", actors[1])
-    tensors = saved(tmp_path / "serial")
-    for other in ("one", "two"):
-        found = saved(tmp_path / other)
-        assert found.keys() == tensors.keys()
-        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
-        for table in ("rounds", "clients"):
-            pd.testing.assert_frame_equal(
-                timeless(tmp_path / other, table), timeless(tmp_path / "serial", table), check_exact=True
-            )
+    require_same_bits(what, tmp_path, actors)
 
 
 @pytest.mark.parametrize(

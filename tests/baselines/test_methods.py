@@ -18,25 +18,14 @@ from simulate.config import build
 from simulate.engine.executors import SerialExecutor
 from simulate.experiment import prepare, run
 from simulate.method import Method, MethodError, Scope
-from simulate.models.backbone import ModelSettings, meta_model
-from simulate.models.structure import Structure, find_structure
+from simulate.models.backbone import ModelSettings
+from simulate.models.structure import Structure
+from tests.baselines.helpers import elements, tiny_llama
 
 TAGS = ("O", "B-problem", "I-problem")
 LAYER = 128 * 128 * 2 + 2 * 128 * 32 + 3 * 128 * 512 + 2 * 128  # q and o, k and v, gate, up and down, two norms
 HEAD = 128 * 3 + 3
 EMBEDDINGS = 8016 * 128
-
-
-def tiny_llama():
-    return meta_model(ModelSettings(name="tiny-llama"), "ner", TAGS)
-
-
-def elements(method: Method) -> int:
-    model = tiny_llama()
-    method.prepare(model)
-    scope = method.scope(find_structure(model))
-    parameters = dict(model.named_parameters())
-    return sum(parameters[name].numel() for name in scope.exchanged)
 
 
 @pytest.mark.parametrize(

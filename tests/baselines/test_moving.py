@@ -4,16 +4,15 @@ import json
 
 import pandas as pd
 import pytest
-import ray
 import torch
 from safetensors.torch import load_file
 
-from simulate.engine.executors import EngineSettings, SerialExecutor, Task, make_executor
+from simulate.engine.executors import SerialExecutor, Task
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Turn
 from simulate.models.backbone import load_model, meta_model
 from simulate.models.structure import find_structure
-from tests.runs import experiment, run, tensors, timeless
+from tests.runs import experiment, require_same_bits, run
 
 MOVING = [
     {"name": "layer_skipping", "layers": 2, "policy": "random"},
@@ -28,26 +27,12 @@ MOVING = [
 ]
 
 
-@pytest.fixture(scope="module")
-def actors():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    with make_executor(EngineSettings(workers=2)) as two:
-        yield two
-    ray.shutdown()
-
-
 @pytest.mark.parametrize("method", MOVING, ids=lambda method: "-".join(map(str, method.values())))
 @pytest.mark.parametrize(("family", "corpus"), [("tiny_decoder", "ner_corpus"), ("tiny_encoder", "text_corpus")])
 def test_every_moving_scope_runs_and_is_the_same_on_two_actors(method, family, corpus, tmp_path, request, actors):
     model, texts = request.getfixturevalue(family), request.getfixturevalue(corpus)
     what = experiment(model, texts, method, rounds=2, cohort={"count": 3}, server={"name": "adam", "lr": 0.01})
-    run(what, tmp_path / "serial")
-    run(what, tmp_path / "two", actors)
-    assert tensors(tmp_path / "two") == tensors(tmp_path / "serial")
-    for table in ("rounds", "clients"):
-        pd.testing.assert_frame_equal(
-            timeless(tmp_path / "two", table), timeless(tmp_path / "serial", table), check_exact=True
-        )
+    require_same_bits(what, tmp_path, {"two": actors["two"]})
 
 
 def shapes(what) -> tuple:

@@ -11,8 +11,8 @@ from simulate.engine.executors import SerialExecutor
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel
 from simulate.method import MethodError, Visit
-from tests.baselines.helpers import change, scope_shapes
-from tests.runs import experiment, run, tensors
+from tests.baselines.helpers import change
+from tests.runs import experiment, run, scope_shapes, tensors
 
 SGD = {"optimizer": "sgd", "weight_decay": 0.0, "clip_norm": None}
 W, C = "w", PREFIX + "w"

@@ -1,26 +1,19 @@
 """`skipfl partition` as a user meets it: a real process."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from simulate import api
 from simulate.cli import main
+from tests.command import skipfl
 
-SKIPFL = str(Path(sys.executable).with_name("skipfl"))
 SMALL = ["corpus.train=200", "corpus.validation=10", "corpus.test=10", "partition.clients=4"]
 
 
-def skipfl(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [SKIPFL, "partition", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
-
-
 def test_prints_draws_and_names_what_it_wrote(tmp_path):
-    result = skipfl("demo", *SMALL, "partition.alpha=0.1", "-o", "out/alpha0.1", cwd=tmp_path)
+    result = skipfl("partition", "demo", *SMALL, "partition.alpha=0.1", "-o", "out/alpha0.1", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     *_, closing = result.stdout.splitlines()
     assert closing == "wrote out/alpha0.1.json, out/alpha0.1.png, out/alpha0.1.pdf"
@@ -37,7 +30,9 @@ def test_prints_draws_and_names_what_it_wrote(tmp_path):
 
 
 def test_neither_model_nor_tokenizer_is_needed(tmp_path):
-    result = skipfl("demo", *SMALL, "model=no/such-model", "partition=natural", "-o", "natural.png", cwd=tmp_path)
+    result = skipfl(
+        "partition", "demo", *SMALL, "model=no/such-model", "partition=natural", "-o", "natural.png", cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr
     assert "most frequent groups" in result.stdout
     assert sorted(file.name for file in tmp_path.iterdir()) == ["natural.json", "natural.pdf", "natural.png"]

@@ -1,20 +1,13 @@
 """The command line as a user meets it: real processes, real folders."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from simulate.cli import main
-
-SKIPFL = [str(Path(sys.executable).with_name("skipfl"))]
-
-
-def skipfl(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*SKIPFL, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300)
+from tests.command import skipfl
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Whole runs on tiny models: the same bits everywhere, measured bytes, equalities between methods."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import ray
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -13,23 +11,13 @@ from safetensors.torch import load_file
 from simulate import seeds
 from simulate.clients.training import DivergenceError, train_mode
 from simulate.config import build
-from simulate.engine.executors import EngineSettings, make_executor
 from simulate.exchange.channel import Float32Channel
 from simulate.experiment import prepare
 from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.structure import find_structure
-from tests.runs import experiment, run, tensors, timeless
+from tests.runs import experiment, require_same_bits, run, scope_shapes, tensors, timeless
 
 WINDOWS = {"max_length": 8, "overflow": "windows", "stride": 2}
-
-
-@pytest.fixture(scope="module")
-def actors():
-    """Executors of one and of two Ray actors."""
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
-    with make_executor(EngineSettings(workers=1)) as one, make_executor(EngineSettings(workers=2)) as two:
-        yield one, two
-    ray.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -46,43 +34,20 @@ def actors():
 )
 def test_serial_one_actor_and_two_actors_give_the_same_bits(method, family, task, changes, tmp_path, request, actors):
     what = experiment(request.getfixturevalue(family), request.getfixturevalue(task), method, **changes)
-    run(what, tmp_path / "serial")
-    run(what, tmp_path / "one", actors[0])
-    run(what, tmp_path / "two", actors[1])
-    for other in ("one", "two"):
-        if method != "local_only":
-            assert tensors(tmp_path / other) == tensors(tmp_path / "serial")
-        for table in ("rounds", "clients"):
-            pd.testing.assert_frame_equal(
-                timeless(tmp_path / other, table), timeless(tmp_path / "serial", table), check_exact=True
-            )
-
-
-def shapes_in(model: Path, corpus: Path, method) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what a method exchanges, from the plan's model."""
-    from simulate.clients.tasks import TASKS
-    from simulate.models.backbone import meta_model
-    from simulate.models.structure import find_structure
-
-    what = experiment(model, corpus, method)
-    loaded = what.corpus.load()
-    meta = meta_model(what.model, loaded.task, TASKS[loaded.task](loaded.labels).model_labels)
-    what.method.prepare(meta)
-    parameters = dict(meta.named_parameters())
-    return {name: tuple(parameters[name].shape) for name in what.method.scope(find_structure(meta)).exchanged}
+    require_same_bits(what, tmp_path, actors)
 
 
 @pytest.mark.parametrize("method", ["layer_skipping", "fedavg", "fedprox", "lora"])
 def test_measured_bytes_equal_the_closed_form(method, tiny_decoder, ner_corpus, tmp_path):
     what = experiment(tiny_decoder, ner_corpus, method, rounds=3)
     summary = run(what, tmp_path / "run")
-    shapes = shapes_in(tiny_decoder, ner_corpus, method)
+    shapes = scope_shapes(what)
     transfer = Float32Channel().size(shapes.items())
     elements = sum(pd.Series(shape, dtype=int).prod() for shape in shapes.values())
     assert 4 * elements < transfer < 4 * elements + 200 * len(shapes) + 16  # what is beyond the tensors is the header
     assert summary["bytes"]["up"] == 3 * 4 * transfer
     assert summary["bytes"]["down"] == 2 * 4 * transfer  # the set-up transfer has brought what round 1 starts from
-    full = Float32Channel().size(shapes_in(tiny_decoder, ner_corpus, "fedavg").items())
+    full = Float32Channel().size(scope_shapes(experiment(tiny_decoder, ner_corpus, "fedavg")).items())
     assert summary["saving"] == pytest.approx(1 - transfer / full)
     assert f"{full} bytes" in summary["saving_denominator"]
     clients = pd.read_csv(tmp_path / "run" / "clients.csv")
@@ -95,7 +60,7 @@ def test_partial_participation_downloads_what_changed(tiny_decoder, ner_corpus, 
     what = experiment(tiny_decoder, ner_corpus, rounds=4, cohort={"count": 1}, seed=1)
     run(what, tmp_path / "run")
     clients = pd.read_csv(tmp_path / "run" / "clients.csv")
-    transfer = Float32Channel().size(shapes_in(tiny_decoder, ner_corpus, "layer_skipping").items())
+    transfer = Float32Channel().size(scope_shapes(what).items())
     assert clients["bytes_up"].tolist() == [transfer] * 4
     assert clients["bytes_down"].tolist() == [0, transfer, transfer, transfer]  # whoever comes later needs what changed
     first_visits = ~clients["client"].duplicated()

@@ -1,8 +1,6 @@
 """Tuning: equal budgets, the choice by validation alone, a YAML that the other commands take, and resume."""
 
 import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -12,12 +10,7 @@ import yaml
 
 from simulate import api, tuning
 from simulate.config import ConfigError, load
-
-SKIPFL = str(Path(sys.executable).with_name("skipfl"))
-
-
-def skipfl(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SKIPFL, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300)
+from tests.command import skipfl
 
 
 @pytest.fixture
