@@ -17,6 +17,7 @@ from simulate.clients.training import TrainSettings
 from simulate.engine.cohort import CohortSettings
 from simulate.engine.evaluation import EvaluateSettings
 from simulate.engine.executors import EngineSettings
+from simulate.engine.prefix_cache import PrefixCacheSettings
 from simulate.models.backbone import ModelSettings
 from simulate.registry import UnknownNameError, find, suggest
 from simulate.settings import Settings
@@ -63,6 +64,7 @@ class Experiment(Settings):
     train: TrainSettings = TrainSettings()
     cohort: CohortSettings = CohortSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
     engine: EngineSettings = EngineSettings()
     parts: dict[str, str] = Field(exclude=True)
 

@@ -6,6 +6,7 @@ from results.frames import ResultsError
 from simulate.clients.training import DivergenceError
 from simulate.config import ConfigError
 from simulate.engine.executors import EngineError
+from simulate.engine.prefix_cache import PrefixCacheError
 from simulate.engine.records import RunFolderError
 from simulate.exchange.aggregation import AggregationError
 from simulate.method import MethodError
@@ -20,6 +21,7 @@ USER_ERRORS = (
     MethodError,
     ModelError,
     PartitionError,
+    PrefixCacheError,
     ResultsError,
     RunFolderError,
 )

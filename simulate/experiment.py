@@ -2,11 +2,12 @@
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from simulate.engine.cohort import cohort_size
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import Executor
 from simulate.engine.memory import peak_mb, reset_peak
+from simulate.engine.prefix_cache import PrefixCounts
 from simulate.engine.records import RunFolder, check_free, write_json
 from simulate.engine.server import Round, Server
 from simulate.engine.worker import Job, ModelFacts
@@ -136,6 +138,7 @@ def run(
             train = train.model_copy(update={"local_steps": together})
         shards = (np.arange(len(splits["train"])),)
     job = Job(
+        key=uuid4().hex,
         seed=experiment.seed,
         rounds=experiment.rounds,
         task=corpus.task,
@@ -144,6 +147,7 @@ def run(
         method=experiment.method,
         server=experiment.server,
         train=train,
+        prefix_cache=experiment.prefix_cache,
         splits=splits,
         shards=shards,
         device=workers.device,
@@ -163,6 +167,7 @@ def run(
         server.run(on_round)
         export(folder / "model", experiment, corpus.task, facts, server.state)
         peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
+        prefix = _prefix_record(workers.all("prefix_counts"))
         summary = summarise(experiment, corpus, prepared.task.metric, server, sum(peaks.values()))
     except BaseException as error:
         records.status("failed", "".join(traceback.format_exception_only(error)).strip())
@@ -177,8 +182,24 @@ def run(
         "threads": experiment.engine.threads,
     }
     records.status("finished", **facts_of_run, truncated=truncated)
+    summary |= {"prefix_cache": prefix}
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _prefix_record(counts: Sequence[PrefixCounts]) -> dict[str, Any]:
+    """What the cache of the frozen prefix did on all workers together."""
+    first = counts[0]
+    if first.why_not:
+        return {"blocks": 0, "why_not": first.why_not}
+    served, computed = sum(count.served for count in counts), sum(count.computed for count in counts)
+    return {
+        "blocks": first.blocks,
+        "bytes_kept": first.bytes_kept,
+        "windows_served": served,
+        "windows_computed": computed,
+        "hit_rate": 1 - computed / served if served else None,
+    }
 
 
 def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Server, peak: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from operator import methodcaller
 
+import torch
 from transformers import PreTrainedConfig
 
 from partitions.corpus import Task
@@ -16,6 +17,7 @@ from simulate.engine.cohort import cohort_size
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Method, Scope, Turn
 from simulate.models.backbone import meta_model
+from simulate.models.prefix import frozen_blocks
 from simulate.models.structure import Structure, find_structure
 
 MOST_CLIENTS = 20
@@ -35,6 +37,7 @@ class Plan:
         download_bytes: one transfer of all that is ever exchanged.
         setup_bytes: the whole prepared model, once per client.
         memory_bytes: estimated peak of one worker.
+        prefix: what is kept of the frozen blocks below the first trained one, or why nothing is.
     """
 
     method: str
@@ -49,6 +52,7 @@ class Plan:
     download_bytes: int
     setup_bytes: int
     memory_bytes: int
+    prefix: str
     clients: int
     cohort: int
     rounds: int
@@ -85,6 +89,7 @@ class Plan:
                 "whole run",
                 f"at most {size(up)} up and {size(down)} down (none in round 1), without set-up",
             ),
+            ("frozen prefix", self.prefix),
             ("memory of a worker", f"about {size(self.memory_bytes)}"),
         ]
 
@@ -151,10 +156,21 @@ def make_plan(experiment: Experiment) -> Plan:
         download_bytes=channel.size({**exchanged, **{name: shapes[name] for name in scope.merged}}.items()),
         setup_bytes=channel.size(shapes.items()),
         memory_bytes=_memory(model, experiment.method, experiment.train, experiment.model.max_length),
+        prefix=_prefix(experiment, model),
         clients=clients,
         cohort=cohort_size(experiment.cohort, clients),
         rounds=experiment.rounds,
     )
+
+
+def _prefix(experiment: Experiment, model: Outline) -> str:
+    """What is kept of the frozen prefix, in words."""
+    settings, depth = experiment.prefix_cache, len(model.structure.blocks)
+    blocks, why_not = frozen_blocks(model.structure, {*model.scope.trained, *model.scope.merged})
+    if why_not or not settings.enabled:
+        return f"not kept: {why_not or 'prefix_cache.enabled = false'}"
+    bytes_each = model.config.hidden_size * getattr(torch, settings.dtype).itemsize
+    return f"{blocks} of {depth} layers, computed once and kept: {size(bytes_each)} a sub-word"
 
 
 def _uploads(

@@ -74,34 +74,30 @@ def learning_rate(settings: TrainSettings, round_: int, rounds: int) -> float:
 
 
 def train_client(
-    model: nn.Module,
+    forward: Callable[[Batch], torch.Tensor],
     trained: Mapping[str, nn.Parameter],
     batches: Iterable[Batch],
     settings: TrainSettings,
     lr: float,
     local_term: LocalTerm,
     loss_of: LossOf,
-    autocast: torch.autocast,
 ) -> LocalResult:
     """Train in place from the values the model holds.
 
     Args:
-        model: gives an output with logits for a batch without its labels.
+        forward: the model's logits for a batch without its labels.
         trained: the parameters that the optimizer moves.
         batches: the client's batches in order.
         settings: optimizer settings.
         lr: this round's learning rate.
         local_term: adds the method's own gradient.
         loss_of: the mean loss of logits against the batch's labels.
-        autocast: the precision of the forward pass.
     """
     optimizer = _optimizer(settings, list(trained.values()), lr)
     losses = []
     for batch in batches:
         labels = batch.pop("labels")
-        with autocast:
-            logits = model(**batch).logits
-        loss = loss_of(logits, labels)
+        loss = loss_of(forward(batch), labels)
         loss.backward()
         local_term(trained)
         if settings.clip_norm is not None:

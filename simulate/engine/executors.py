@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -115,9 +116,13 @@ class SerialExecutor(Executor):
 
     workers = 1
 
-    def start(self, job: Job) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(settings)
         self._states: dict[int, State] = {}
-        self._worker: Worker | None = None  # the old model goes before the new one comes
+        self._worker: Worker | None = None
+
+    def start(self, job: Job) -> None:
+        self.close()  # the old model goes before the new one comes
         self._worker = Worker(job)
 
     def first(self, method: str) -> Any:
@@ -135,16 +140,26 @@ class SerialExecutor(Executor):
             yield index, result
 
     def close(self) -> None:
-        self._states = {}
+        if self._worker is not None:
+            self._worker.close()
+        self._states, self._worker = {}, None
 
 
 class ResidentWorker:
     """What runs in a Ray actor: outlives runs, so that the next run does not pay for imports again."""
 
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+
     def start(self, job: Job) -> None:
-        self.worker: Worker | None = None  # the old model goes before the new one comes
-        gc.collect()
+        self.stop()  # the old model goes before the new one comes
         self.worker = Worker(job)
+
+    def stop(self) -> None:
+        if self.worker is not None:
+            self.worker.close()
+        self.worker = None
+        gc.collect()
 
     def call(self, method: str, *arguments: Any) -> Any:
         return getattr(self.worker, method)(*arguments)
@@ -252,6 +267,8 @@ class RayExecutor(Executor):
             ) from error
 
     def close(self) -> None:
+        with suppress(EngineError):  # a worker that died has nothing left to stop
+            self._get([actor.stop.remote() for actor in self._actors])
         for actor in self._actors:
             self._ray.kill(actor)
         if self._own:

@@ -18,11 +18,13 @@ from simulate.clients.batches import client_batches
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import Batch, DivergenceError, TrainSettings, learning_rate, train_client, train_mode
 from simulate.engine.memory import peak_mb, reset_peak
+from simulate.engine.prefix_cache import PrefixCache, PrefixCacheSettings, PrefixCounts
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.method import Method, Scope, Turn, Visit
 from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.encoded import Encoded
+from simulate.models.prefix import Prefix, frozen_blocks
 from simulate.models.structure import Structure, find_structure
 from simulate.server_optimizer import ServerOptimizer
 
@@ -32,10 +34,12 @@ class Job:
     """All that a worker has to know of a run, handed over once.
 
     Attributes:
+        key: of this run alone, for what its workers share on a machine.
         shards: for each client, the indices of its examples in the training split.
         labels: entity types or class names.
     """
 
+    key: str
     seed: int
     rounds: int
     task: CorpusTask
@@ -44,6 +48,7 @@ class Job:
     method: Method
     server: ServerOptimizer
     train: TrainSettings
+    prefix_cache: PrefixCacheSettings
     splits: Mapping[str, Encoded]
     shards: tuple[np.ndarray, ...]
     device: str
@@ -124,8 +129,23 @@ class Worker:
         for name in (*self.scope.frozen, *self.scope.merged):  # no client changes these: the model itself holds them
             self.start[name] = self.model.get_parameter(name).detach()
         self.autocast = torch.autocast(job.device, torch.bfloat16, enabled=job.train.precision == "bf16")
+        self.prefix, self.cache, self.counts = self._split_off()
         self.clean = True  # the model holds `start`
         self.sum: ExactSum | None = None
+
+    def _split_off(self) -> tuple[Prefix | None, PrefixCache | None, PrefixCounts]:
+        """The frozen prefix with the cache of what it computes, where that is valid; and else why it is not."""
+        job, scope = self.job, self.scope
+        blocks, why_not = frozen_blocks(self.structure, {*scope.trained, *scope.merged})
+        if not job.prefix_cache.enabled:
+            why_not = "prefix_cache.enabled = false"
+        if why_not:
+            return None, None, PrefixCounts(0, why_not)
+        prefix = Prefix(self.model, self.structure, blocks)
+        if not prefix.agrees(self.pad):
+            return None, None, PrefixCounts(0, f"the blocks of {type(self.model).__name__} cannot be run apart")
+        cache = PrefixCache(job.key, job.prefix_cache, job.splits, job.shards, prefix.width())
+        return prefix, cache, PrefixCounts(blocks, "", cache.bytes_kept)
 
     def facts(self) -> ModelFacts:
         """What the prepared model is made of; call before any training."""
@@ -203,14 +223,13 @@ class Worker:
         lr = learning_rate(job.train, round_, job.rounds)
         with seeds.torch_draws(job.seed, "dropout", round_, client):
             result = train_client(
-                self.model,
+                self._forward,
                 self.trained,
                 self._batches(turn, "batches"),
                 job.train,
                 lr,
                 lambda trained: job.method.local_term(trained, start, memory),
                 self.task.loss,
-                self.autocast,
             )
         change = {name: parameter.detach() - start[name] for name, parameter in self.trained.items()}
         norm = float(torch.stack([tensor.double().square().sum() for tensor in change.values()]).sum().sqrt())
@@ -252,7 +271,16 @@ class Worker:
         """A client's batches of a round, in an order of its own for each purpose."""
         train = self.job.splits["train"]
         rng = seeds.generator(self.job.seed, purpose, turn.round, turn.client)
-        for windows in client_batches(self.job.train, train.windows(self.job.shards[turn.client]), train.lengths, rng):
+        shard = train.windows(self.job.shards[turn.client])
+        batches = list(client_batches(self.job.train, shard, train.lengths, rng))
+        if self.cache and self.cache.keeps("train", shard):
+            size = self.job.train.batch_size
+            order = shard[np.argsort(train.lengths[shard], kind="stable")]
+            needed = np.isin(order, np.concatenate(batches))
+            self._compute(
+                "train", [order[i : i + size] for i in range(0, len(order), size) if needed[i : i + size].any()]
+            )
+        for windows in batches:
             yield self._batch("train", windows)
 
     def _add(self, update: State, weight: int, total_weight: int) -> None:
@@ -274,14 +302,33 @@ class Worker:
         """
         self._load(state)
         self.model.eval()
+        self._compute(split, batches)
         results = []
-        for rows in batches:
-            batch = self._batch(split, rows)
+        for windows in batches:
+            batch = self._batch(split, windows)
             labels = batch.pop("labels")
-            with self.autocast:
-                logits = self.model(**batch).logits
-            results.append(self.task.predict(logits, labels))
+            results.append(self.task.predict(self._forward(batch), labels))
         return results, None
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        """The model's logits for a batch without its labels."""
+        states = batch.pop("states", None)
+        with self.autocast:
+            if states is None:
+                return self.model(**batch).logits
+            assert self.prefix is not None
+            return self.prefix.outputs(batch, states).logits
+
+    def _compute(self, split: str, groups: list[np.ndarray]) -> None:
+        """Have the hidden states of each group of windows kept, as far as there is room and they are not yet."""
+        for windows in groups:
+            if self.cache and self.cache.keeps(split, windows) and self.cache.lacks(split, windows):
+                assert self.prefix is not None
+                batch = self._collate(split, windows)
+                del batch["labels"]
+                with self.autocast:
+                    self.cache.write(split, windows, self.prefix.states(batch))
+                self.counts.computed += len(windows)
 
     @torch.no_grad()
     def _load(self, state: State | None) -> State:
@@ -295,6 +342,24 @@ class Worker:
         self.clean = not own
         return {**values, **self.extras}
 
-    def _batch(self, split: str, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        batch = self.task.collate(self.job.splits[split], rows, self.pad)
+    def _batch(self, split: str, windows: np.ndarray) -> Batch:
+        """The windows as the model takes them, with the hidden states that are kept of them."""
+        batch = self._collate(split, windows)
+        if self.cache and self.cache.keeps(split, windows):
+            states = self.cache.read(split, windows, pinned=self.job.device == "cuda")
+            batch["states"] = states.to(self.job.device, self.model.dtype, non_blocking=True)
+            self.counts.served += len(windows)
+        return batch
+
+    def _collate(self, split: str, windows: np.ndarray) -> Batch:
+        batch = self.task.collate(self.job.splits[split], windows, self.pad)
         return {key: tensor.to(self.job.device, non_blocking=True) for key, tensor in batch.items()}
+
+    def prefix_counts(self) -> PrefixCounts:
+        """What the cache of the frozen prefix did here."""
+        return self.counts
+
+    def close(self) -> None:
+        """Let go of what the workers of a machine share."""
+        if self.cache:
+            self.cache.close()

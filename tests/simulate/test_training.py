@@ -2,7 +2,6 @@
 
 import math
 from itertools import chain
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from simulate.clients.batches import client_batches
 from simulate.clients.training import TrainSettings, learning_rate, train_client
 from simulate.engine.cohort import CohortSettings, cohort, cohort_size
 
-NO_AUTOCAST = torch.autocast("cpu", torch.bfloat16, enabled=False)
-
 
 class Quadratic(nn.Module):
     """Loss 1/2 sum (w - target)^2, so that the gradient is w - target."""
@@ -25,8 +22,8 @@ class Quadratic(nn.Module):
         super().__init__()
         self.w = nn.Parameter(torch.tensor(start))
 
-    def forward(self) -> SimpleNamespace:
-        return SimpleNamespace(logits=self.w)
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.w
 
 
 def half_square(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -37,9 +34,7 @@ def steps(model: Quadratic, settings: TrainSettings, targets: list[list[float]],
     trained = dict(model.named_parameters())
     start = {name: parameter.detach().clone() for name, parameter in trained.items()}
     batches = [{"labels": torch.tensor(target)} for target in targets]
-    return train_client(
-        model, trained, batches, settings, settings.lr, lambda _: term(trained, start, {}), half_square, NO_AUTOCAST
-    )
+    return train_client(model, trained, batches, settings, settings.lr, lambda _: term(trained, start, {}), half_square)
 
 
 def sgd(**settings) -> TrainSettings:

@@ -1,0 +1,194 @@
+"""Hidden states at the end of the frozen prefix: computed once, kept in a file that all workers of a machine share."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock
+from pydantic import Field
+
+from partitions.cache import cache_folder
+from simulate.models.encoded import Encoded
+from simulate.settings import Settings
+
+
+class PrefixCacheError(OSError):
+    """Hidden states that cannot be kept; the message says what to change."""
+
+
+class PrefixCacheSettings(Settings):
+    """Where everything below some block is frozen for the whole run, the hidden states that enter it are constants of
+    each example. They are computed once and kept, and training and evaluation begin above.
+
+    Attributes:
+        enabled: whether to do so where it is valid. Results differ only by float rounding.
+        dtype: of what is kept; half the bytes in bfloat16 or float16, at their precision.
+        limit_gb: the most that is kept, GB (1e9 bytes), on disk in the cache folder; pages in use stay in memory as far
+            as there is room. Evaluation splits come first, then clients in their order; what does not fit is computed
+            every time.
+    """
+
+    enabled: bool = True
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    limit_gb: Annotated[float, Field(gt=0)] = 20.0
+
+
+@dataclass
+class PrefixCounts:
+    """What the cache did on one worker.
+
+    Attributes:
+        blocks: below the first trained one.
+        why_not: why there is no cache; empty where there is one.
+        bytes_kept: of all hidden states that there is room for, on each machine.
+        served: windows that were trained on or evaluated from kept states; `computed`: those made for it.
+    """
+
+    blocks: int
+    why_not: str
+    bytes_kept: int = 0
+    served: int = 0
+    computed: int = 0
+
+
+class PrefixCache:
+    """Rows of hidden states for the sub-words of each window, without padding.
+
+    Which window is computed beside which others is fixed by its client, not by the batch that first asks, so that the
+    same bits are kept whatever the order and the number of workers.
+
+    Args:
+        key: of the run; its workers on one machine share what is kept.
+        settings: dtype and limit.
+        splits: the encoded splits.
+        shards: for each client, the indices of its training examples.
+        width: of the hidden states.
+
+    Raises:
+        PrefixCacheError: if there is no room on the disk.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        settings: PrefixCacheSettings,
+        splits: Mapping[str, Encoded],
+        shards: Sequence[np.ndarray],
+        width: int,
+    ) -> None:
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
+        self.width = width
+        self.lengths = {name: split.lengths for name, split in splits.items()}
+        self.first, rows = self._places(splits, shards, int(settings.limit_gb * 1e9) // (width * self.dtype.itemsize))
+        self.bytes_kept = rows * width * self.dtype.itemsize
+        self._folder = _Shared(cache_folder() / f"prefix-{key}")
+        windows = sum(len(first) for first in self.first.values())
+        self._states = self._folder.tensor("states", rows * width, self.dtype).view(rows, width)
+        done = self._folder.tensor("done", windows, torch.uint8).numpy()
+        ends = np.cumsum([len(first) for first in self.first.values()])
+        self._done = dict(zip(self.first, np.split(done, ends[:-1]), strict=True))
+
+    def _places(
+        self, splits: Mapping[str, Encoded], shards: Sequence[np.ndarray], room: int
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """The first row of each window, -1 where there is no room for its split or client; and all rows."""
+        first = {name: np.full(len(lengths), -1, dtype=np.int64) for name, lengths in self.lengths.items()}
+        parts = [(name, np.arange(len(first[name]))) for name in splits if name != "train"]
+        parts += [("train", splits["train"].windows(shard)) for shard in shards]
+        rows = 0
+        for name, windows in parts:
+            lengths = self.lengths[name][windows]
+            if rows + lengths.sum() > room:
+                break
+            first[name][windows] = rows + np.cumsum(lengths) - lengths
+            rows += int(lengths.sum())
+        return first, rows
+
+    def keeps(self, split: str, windows: np.ndarray) -> bool:
+        """Whether there is room for these windows, which are of one client or one evaluation split."""
+        return bool((self.first[split][windows] >= 0).all())
+
+    def lacks(self, split: str, windows: np.ndarray) -> bool:
+        """Whether some of these windows have not been computed yet."""
+        return not self._done[split][windows].all()
+
+    def write(self, split: str, windows: np.ndarray, states: torch.Tensor) -> None:
+        """Keep the hidden states of some windows, padded on the right: (windows, longest, width)."""
+        states = states.to("cpu", self.dtype)
+        for place, (first, length) in enumerate(self._rows(split, windows)):
+            self._states[first : first + length] = states[place, :length]
+        self._done[split][windows] = 1
+
+    def read(self, split: str, windows: np.ndarray, pinned: bool = False) -> torch.Tensor:
+        """Their hidden states, padded with zeros on the right, in the dtype that they are kept in."""
+        longest = int(self.lengths[split][windows].max())
+        states = torch.zeros(len(windows), longest, self.width, dtype=self.dtype, pin_memory=pinned)
+        for place, (first, length) in enumerate(self._rows(split, windows)):
+            states[place, :length] = self._states[first : first + length]
+        return states
+
+    def _rows(self, split: str, windows: np.ndarray) -> list[tuple[int, int]]:
+        return list(zip(self.first[split][windows].tolist(), self.lengths[split][windows].tolist(), strict=True))
+
+    def close(self) -> None:
+        """Let go of the files; the last worker to do so removes them."""
+        del self._states, self._done
+        self._folder.close()
+
+
+class _Shared:
+    """A folder that the workers of a run on one machine share, gone with the last of them.
+
+    Each holds a shared lock as long as it lives. Whoever comes or goes removes the folders that nobody holds any more,
+    those of killed runs too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(path.parent / "prefix.lock"):
+                self._sweep()
+                path.mkdir(mode=0o700, exist_ok=True)  # what is made of protected text is protected
+                self._lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+                fcntl.flock(self._lock, fcntl.LOCK_SH)
+        except OSError as error:
+            raise PrefixCacheError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def tensor(self, name: str, elements: int, dtype: torch.dtype) -> torch.Tensor:
+        """A tensor in a file of the folder, zeros at first, that all who open it see."""
+        file = self.path / name
+        size = max(1, elements) * dtype.itemsize
+        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            raise PrefixCacheError(
+                f"{file}: no room for {size / 1e9:.3g} GB of hidden states ({error.strerror}); set "
+                "prefix_cache.limit_gb, or prefix_cache.enabled=false"
+            ) from error
+        finally:
+            os.close(descriptor)
+        return torch.from_file(str(file), shared=True, size=max(1, elements), dtype=dtype)[:elements]
+
+    def close(self) -> None:
+        os.close(self._lock)
+        with suppress(OSError), FileLock(self.path.parent / "prefix.lock"):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for folder in self.path.parent.glob("prefix-*"):
+            with suppress(OSError):
+                descriptor = os.open(folder / "lock", os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder)
+                finally:
+                    os.close(descriptor)

@@ -1,0 +1,248 @@
+"""The frozen prefix: what is kept of it and begun from gives what the whole model gives, in every family."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from partitions.cache import cache_folder
+from simulate.clients.tasks import TASKS
+from simulate.clients.training import train_mode
+from simulate.engine.prefix_cache import PrefixCache, PrefixCacheError, PrefixCacheSettings
+from simulate.models.attention import is_causal, remove_causal_mask
+from simulate.models.encoded import IGNORED, Encoded, flat
+from simulate.models.prefix import Prefix, frozen_blocks
+from simulate.models.structure import Structure, find_structure
+from tests.runs import experiment, require_same_bits, run, tensors, timeless
+from tests.simulate.test_models import DECODERS, EACH_HEAD, TAGS, config_of
+
+LENGTHS = [7, 3, 7, 5, 1, 7, 6]
+HEADS = {"ner": AutoModelForTokenClassification, "classification": AutoModelForSequenceClassification}
+
+
+def texts(task: str) -> Encoded:
+    """Random texts of `LENGTHS` sub-words, with labels."""
+    rng = np.random.default_rng(0)
+    ids, offsets = flat([rng.integers(3, 300, length, dtype=np.int32) for length in LENGTHS], np.int32)
+    each = np.arange(len(LENGTHS) + 1)
+    labels = rng.integers(0, 3, len(ids) if task == "ner" else len(LENGTHS))
+    labels[1:2] = IGNORED if task == "ner" else labels[1:2]
+    return Encoded(ids, offsets, each, labels, labels, offsets, 0, 0)
+
+
+@dataclass
+class Split:
+    """A model whose blocks below `depth` are frozen, and the cache of their hidden states."""
+
+    model: nn.Module
+    structure: Structure
+    prefix: Prefix
+    cache: PrefixCache
+    task: object
+    data: Encoded
+
+    @classmethod
+    def make(cls, family: str, task: str, depth: int, key: str, bidirectional: bool = False) -> "Split":
+        torch.manual_seed(0)
+        names = {"id2label": dict(enumerate(TAGS)), "use_cache": False}
+        model = HEADS[task].from_config(config_of(family, **names), dtype=torch.float32)
+        if bidirectional:
+            remove_causal_mask(model)
+        structure = find_structure(model)
+        trained = {name for block in structure.blocks[depth:] for name in block} | {*structure.final, *structure.head}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+        assert frozen_blocks(structure, trained) == (depth, "")
+        prefix, data = Prefix(model, structure, depth), texts(task)
+        assert prefix.agrees(pad=0)
+        cache = PrefixCache(key, PrefixCacheSettings(), {"train": data}, [np.arange(len(LENGTHS))], prefix.width())
+        return cls(model, structure, prefix, cache, TASKS[task](TAGS if task != "ner" else ("problem",)), data)
+
+    def batch(self, windows: list[int]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        batch = self.task.collate(self.data, np.array(windows), 0)
+        return batch, batch.pop("labels")
+
+    def keep(self, *groups: list[int]) -> None:
+        for windows in groups:
+            self.cache.write("train", np.array(windows), self.prefix.states(self.batch(windows)[0]))
+
+    def gradients(self, windows: list[int], cached: bool) -> tuple[float, dict[str, torch.Tensor]]:
+        """The loss of a batch and its gradient by every trained tensor, without dropout above the prefix."""
+        batch, labels = self.batch(windows)
+        self.model.eval()
+        states = self.cache.read("train", np.array(windows))
+        output = self.prefix.outputs(batch, states) if cached else self.model(**batch)
+        self.model.zero_grad()
+        loss = self.task.loss(output.logits, labels)
+        loss.backward()
+        return loss.item(), {n: p.grad.clone() for n, p in self.model.named_parameters() if p.requires_grad}
+
+
+def require_equal(split: Split, windows: list[int]) -> None:
+    """Loss and gradients with and without cache agree within 1e-5, relative to the whole gradient."""
+    (whole, expected), (loss, found) = (split.gradients(windows, cached) for cached in (False, True))
+    assert loss == pytest.approx(whole, rel=1e-5)
+    assert found.keys() == expected.keys()
+    norm = torch.stack([gradient.norm() for gradient in expected.values()]).norm()
+    assert norm > 1e-3
+    assert torch.stack([(found[name] - expected[name]).norm() for name in expected]).norm() <= 1e-5 * norm
+
+
+@EACH_HEAD
+def test_kept_states_give_the_same_loss_and_gradients(family: str, task: str) -> None:
+    for depth in (1, 2):
+        split = Split.make(family, task, depth, f"{family}-{task}-{depth}")
+        split.keep([4, 1, 3], [0, 2, 5, 6])  # other neighbours and padding than in the batches below
+        for windows in ([0, 2, 5], [0, 1, 6, 4], [4], [3, 3]):  # nothing padded, much padded, one sub-word, twice
+            require_equal(split, windows)
+        if depth == 2 and family in DECODERS and is_causal(split.model.config):
+            split.cache.close()
+            split = Split.make(family, task, depth, f"{family}-{task}-open", bidirectional=True)
+            split.keep([4, 1, 3], [0, 2, 5, 6])
+            require_equal(split, [0, 1, 6, 4])
+        split.cache.close()
+    assert not list(cache_folder().glob(f"prefix-{family}-*"))
+
+
+def test_running_the_halves_leaves_the_model_as_it_was() -> None:
+    split = Split.make("bert", "ner", 2, "untouched")
+    train_mode(split.model, split.structure, {*split.structure.blocks[2]})
+    before = {name: module.training for name, module in split.model.named_modules()}
+    assert True in before.values()
+    assert False in before.values()
+    batch, _ = split.batch([0, 1])
+    split.prefix.outputs(batch, split.prefix.states(batch))
+    assert {name: module.training for name, module in split.model.named_modules()} == before
+    assert not any("forward" in vars(module) or module._forward_pre_hooks for module in split.model.modules())
+    split.cache.close()
+
+
+def test_blocks_that_hand_on_more_than_hidden_states_are_found_out() -> None:
+    split = Split.make("llama", "ner", 2, "more")
+    remembered = {}
+    blocks = split.model.model.layers
+    blocks[1].register_forward_pre_hook(lambda module, args: remembered.update(handed_on=args[0].abs().sum()))
+    blocks[2].register_forward_hook(lambda module, args, output: output + remembered["handed_on"])
+    assert not split.prefix.agrees(pad=0)
+    split.cache.close()
+
+
+def test_what_is_trained_low_has_no_prefix() -> None:
+    structure = Structure((("a",), ("b",), ("c",)), ("embedding",), ("norm",), ("head",), "blocks")
+    assert frozen_blocks(structure, {"embedding", "c"}) == (0, "the embeddings are trained")
+    assert frozen_blocks(structure, {"a", "c", "head"}) == (0, "the lowest block is trained")
+    assert frozen_blocks(structure, {"b", "head"}) == (1, "")
+    assert frozen_blocks(structure, {"head"}) == (2, "")  # a pass begins at some block, so at the last
+
+
+def test_there_is_room_for_evaluation_first_then_for_clients_in_order() -> None:
+    data = texts("ner")
+    shards = [np.array([0, 1]), np.array([2, 3]), np.array([4]), np.array([5, 6])]
+    # 36 sub-words of validation; clients of 10, 12, 1 and 13; width 2 in float32: 8 bytes a sub-word
+    settings = PrefixCacheSettings(limit_gb=(36 + 10 + 12) * 8 / 1e9)
+    cache = PrefixCache("room", settings, {"train": data, "validation": data}, shards, 2)
+    assert cache.bytes_kept == (36 + 10 + 12) * 8
+    assert cache.keeps("validation", np.arange(7))
+    assert [cache.keeps("train", shard) for shard in shards] == [True, True, False, False]
+    states = torch.arange(2 * 7 * 2, dtype=torch.float32).view(2, 7, 2)
+    cache.write("train", np.array([2, 3]), states)
+    assert not cache.lacks("train", np.array([2, 3]))
+    assert cache.lacks("train", np.array([0, 2]))
+    read = cache.read("train", np.array([3, 2]))
+    assert torch.equal(read[1], states[0])
+    assert torch.equal(read[0, :5], states[1, :5])
+    assert not read[0, 5:].any()
+    cache.close()
+
+
+def test_no_room_on_the_disk_is_said(monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        PrefixCacheError, match=r"no room for .* \(No space left on device\); set prefix_cache.limit_gb"
+    ):
+        PrefixCache("full", PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2)
+
+
+def hold(key: str, ready, wait: bool) -> None:
+    cache = PrefixCache(key, PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2)
+    cache.write("train", np.array([1]), torch.ones(1, 3, 2))
+    ready.set()
+    if wait:
+        signal.pause()
+
+
+def test_workers_share_what_is_kept_and_a_killed_one_leaves_nothing() -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold, args=("shared", ready, True))
+    other.start()
+    assert ready.wait(60)
+    cache = PrefixCache("shared", PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2)
+    assert not cache.lacks("train", np.array([1]))
+    assert cache.read("train", np.array([1])).tolist() == [[[1, 1]] * 3]
+    folder = cache_folder() / "prefix-shared"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    cache.close()
+    assert folder.is_dir()  # the other process still holds it
+    other.kill()
+    other.join()
+    PrefixCache("next", PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2).close()
+    assert not folder.is_dir()
+
+
+def close_tensors(one: Path, other: Path) -> None:
+    first, second = tensors(one), tensors(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_allclose(
+            np.frombuffer(first[name], np.float32), np.frombuffer(second[name], np.float32), rtol=2e-3, atol=2e-5
+        )
+
+
+@pytest.mark.parametrize("method", ["layer_skipping", {"name": "lora", "layers": 2}, {"name": "fedper", "layers": 2}])
+def test_runs_with_and_without_cache_agree(method, tiny_decoder, ner_corpus, tmp_path):
+    train = {"optimizer": "sgd", "lr": 0.05, "batch_size": 4}
+    cached = experiment(tiny_decoder, ner_corpus, method, train=train)
+    summary = run(cached, tmp_path / "on")
+    other = run(
+        experiment(tiny_decoder, ner_corpus, method, train=train, prefix_cache={"enabled": False}), tmp_path / "off"
+    )
+    assert summary["prefix_cache"]["blocks"] == 2
+    assert summary["prefix_cache"]["windows_computed"] == 60 + 20 + 20
+    assert other["prefix_cache"] == {"blocks": 0, "why_not": "prefix_cache.enabled = false"}
+    close_tensors(tmp_path / "on", tmp_path / "off")
+    pd.testing.assert_frame_equal(timeless(tmp_path / "on", "rounds"), timeless(tmp_path / "off", "rounds"), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "computed"),
+    [
+        ({}, 100),
+        ({"prefix_cache": {"limit_gb": (20 + 20) * 9 * 64 / 1e9}}, None),  # some clients have no room
+        ({"prefix_cache": {"dtype": "bfloat16"}, "cohort": {"count": 2}}, None),
+        ({"train": {"lr": 0.01, "batch_size": 4, "local_steps": 2}}, None),
+    ],
+)
+def test_same_bits_on_all_executors(changes, computed, tiny_decoder, ner_corpus, actors, tmp_path):
+    what = experiment(tiny_decoder, ner_corpus, **changes)
+    require_same_bits(what, tmp_path, actors)
+    counts = pd.read_json(tmp_path / "two" / "summary.json", typ="series")["prefix_cache"]
+    assert 0 < counts["windows_computed"] <= 100
+    assert computed in (None, counts["windows_computed"])
+
+
+def test_moving_policies_have_no_cache_and_say_so(tiny_decoder, ner_corpus, tmp_path):
+    moving = {"name": "layer_skipping", "policy": "random", "layers": 2}
+    summary = run(experiment(tiny_decoder, ner_corpus, moving), tmp_path / "moving")
+    assert summary["prefix_cache"] == {"blocks": 0, "why_not": "the lowest block is trained"}
