@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint setup clean
+.PHONY: demo test test-slow lint bench setup clean
 
 demo: $(VENV)/ready
 	$(BIN)/skipfl compare demo $(if $(OUTPUT),-o $(OUTPUT))
@@ -20,10 +20,16 @@ lint: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/ready .bench/flower/ready .bench/pfl/ready
+	$(BIN)/skipfl bench --workload A,B,C $(if $(OUTPUT),-o $(OUTPUT))
+
+.bench/%/ready: $(VENV)/ready
+	PIP_FLAGS="$(PIP_FLAGS)" $(BIN)/python -m simulate.bench.environments $*
+
 setup: $(VENV)/ready-dev
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .bench
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -312,6 +312,53 @@ def partition(
     _wrote(file, *curves.save(figure, stem))
 
 
+@app.command()
+def bench(
+    workload: Annotated[str, typer.Option(help="Comma-separated: A compute-bound, B exchange-bound, C scale.")] = "A",
+    variants: Annotated[
+        str, typer.Option(help="What is trained: full, last5, lora, lora-last5; by default all that a workload has.")
+    ] = "",
+    peers: Annotated[
+        str, typer.Option(help="Beside this project: bare, loop, loop-threads, serial, one-worker, flower, pfl.")
+    ] = "bare,loop,flower,pfl",
+    repeats: Annotated[int, typer.Option(min=1, help="Times that each runs, in turn.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train, one thread each.")] = 2,
+    rounds: Annotated[int | None, typer.Option(min=2, help="Of which the first is not timed.")] = None,
+    clients: Annotated[int | None, typer.Option(min=1, help="All clients.")] = None,
+    cohort: Annotated[int | None, typer.Option(min=1, help="Clients a round.")] = None,
+    held_out: Annotated[int | None, typer.Option(min=10, help="Evaluate on so many examples after each round.")] = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Measure the engine against bare loops and other simulators on this machine, side by side; table and bar chart.
+
+    The others (flower, pfl) need an environment each: python -m simulate.bench.environments flower pfl. The same
+    command again, with the same -o, continues; when all is there it draws table and chart anew.
+
+    Examples:
+
+        skipfl bench --workload A --variants full,last5,lora --peers bare,flower,pfl --repeats 3 -o runs/bench
+
+        skipfl bench --workload A --variants last5 --peers bare --held-out 500
+
+        skipfl bench --workload C --clients 1000 --cohort 100 --peers bare --repeats 1
+    """
+    from results import bench as results
+    from simulate.bench import race, workloads
+
+    found = {
+        name: workloads.find_workload(name, rounds=rounds, clients=clients, cohort=cohort, held_out=held_out)
+        for name in _items(workload)
+    }
+    trained = {name: workloads.variants_of(name, _items(variants)) for name in found}
+    contestants = race.check_peers(_items(peers))
+    folder = output or _new_folder("bench")
+    records = race.run_race(race.Race(found, trained, contestants, repeats, workers), folder, console)
+    runs = results.load(records)
+    console.print(results.text(results.comparison(runs)))
+    _wrote(records, *results.save(runs, folder))
+
+
 @app.command("list")
 def list_(debug: Debug = False) -> None:
     """List presets, methods, layer policies, corpora and partitioners."""

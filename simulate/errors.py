@@ -3,6 +3,7 @@
 from partitions.corpus import CorpusError
 from partitions.partition import PartitionError
 from results.frames import ResultsError
+from simulate.bench import BenchError
 from simulate.clients.training import DivergenceError
 from simulate.config import ConfigError
 from simulate.engine.executors import EngineError
@@ -14,6 +15,7 @@ from simulate.models import ModelError
 
 USER_ERRORS = (
     AggregationError,
+    BenchError,
     ConfigError,
     CorpusError,
     DivergenceError,

@@ -1,0 +1,87 @@
+"""The honest floor: one or more processes with a model each, and nothing else. No framework, no records, no bytes.
+
+Each process takes its share of the cohort and adds the weighted values of its clients up in place, in memory that all
+share; then each takes the sum of all shares as its new global values.
+"""
+
+import time
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import torch
+from torch import multiprocessing
+
+from simulate.bench.contestants.shared import Outcome, Plan
+
+State = dict[str, torch.Tensor]
+
+
+def main(folder: Path, output: Path, workers: int, threads: int) -> None:
+    plan = Plan(folder)
+    model, trained = plan.model()
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(workers)
+    sums = [{name: torch.zeros_like(value).share_memory_() for name, value in trained.items()} for _ in range(workers)]
+    right = torch.zeros(workers, dtype=torch.float64).share_memory_()
+    others = [
+        context.Process(target=_other, args=(folder, rank, threads, sums, right, barrier)) for rank in range(1, workers)
+    ]
+    for process in others:
+        process.start()
+    outcome = Outcome()
+    _run(plan, model, trained, 0, threads, sums, right, barrier, outcome)
+    for process in others:
+        process.join()
+    outcome.write(output, trained)
+
+
+def _other(folder: Path, rank: int, threads: int, sums: list[State], right: torch.Tensor, barrier: Barrier) -> None:
+    plan = Plan(folder)
+    model, trained = plan.model()
+    _run(plan, model, trained, rank, threads, sums, right, barrier, Outcome())
+
+
+def _run(
+    plan: Plan,
+    model: torch.nn.Module,
+    trained: dict[str, torch.nn.Parameter],
+    rank: int,
+    threads: int,
+    sums: list[State],
+    right: torch.Tensor,
+    barrier: Barrier,
+    outcome: Outcome,
+) -> None:
+    """All rounds of one process."""
+    torch.set_num_threads(threads)
+    start = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    own = sums[rank]
+    steps = plan.batches.shape[2]
+    barrier.wait()
+    outcome.first_client = time.time()
+    for round_ in range(plan.rounds):
+        cohort = len(plan.cohorts[round_])
+        for place in range(rank, cohort, len(sums)):
+            with torch.no_grad():
+                for name, parameter in trained.items():
+                    parameter.copy_(start[name])
+            plan.train(model, trained.values(), round_, place)
+            with torch.no_grad():
+                for name, parameter in trained.items():
+                    own[name].add_(parameter, alpha=1 / cohort)
+        barrier.wait()
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                start[name].copy_(sums[0][name])
+                for other in sums[1:]:
+                    start[name].add_(other[name])
+                parameter.copy_(start[name])
+        barrier.wait()
+        for tensor in own.values():
+            tensor.zero_()
+        if plan.evaluate:
+            right[rank] = plan.score(model, rank, len(sums))
+            barrier.wait()
+            outcome.scores.append(float(right.mean()))
+        outcome.steps += cohort * steps
+        outcome.end_round()

@@ -1,0 +1,119 @@
+"""One contestant as a process of its own, with the memory of its whole process tree watched from outside."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+LOOK_SECONDS = 0.2
+"""Between two looks at the resident memory of the tree."""
+PSS_SECONDS = 1.0
+"""Between two looks at its proportional memory, which cost more."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a process went; times are seconds since the epoch, memory in MB (1e6 bytes), 0 where the system has no /proc.
+
+    Attributes:
+        rss_mb: the largest sum over the tree of resident memory; pages that processes share count in each.
+        pss_mb: the largest sum of proportional memory; a page that n processes share counts 1/n in each.
+        processes: the most that were there at once.
+        watching_seconds: processor time that watching took.
+    """
+
+    code: int
+    started: float
+    ended: float
+    rss_mb: float
+    pss_mb: float
+    processes: int
+    watching_seconds: float
+
+
+def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: Path, timeout: float) -> Finished:
+    """Run a command to its end, its output in a log file.
+
+    A process that takes longer than `timeout` seconds is ended, and so is one whose launcher is interrupted, with all
+    processes that came from it.
+    """
+    tree = Tree()
+    watched = time.process_time()
+    with log.open("w") as stream:
+        started = time.time()
+        process = subprocess.Popen(command, env=dict(environment), stdout=stream, stderr=stream, start_new_session=True)
+        try:
+            while process.poll() is None and time.time() < started + timeout:
+                tree.look(process.pid)
+                time.sleep(LOOK_SECONDS)
+        finally:
+            if process.poll() is None:
+                tree.end(process)
+    watching = time.process_time() - watched
+    return Finished(
+        process.wait(), started, time.time(), tree.rss / 1e6, tree.pss / 1e6, tree.processes, round(watching, 2)
+    )
+
+
+class Tree:
+    """The processes that came from one, also those whose parent has ended meanwhile; the peaks of their memory."""
+
+    def __init__(self) -> None:
+        self.rss = self.pss = self.processes = 0
+        self._known: dict[int, str] = {}
+        self._pss_due = 0.0
+
+    def look(self, root: int) -> None:
+        """Add the present to the peaks."""
+        members = self._members(root)
+        self.processes = max(self.processes, len(members))
+        self.rss = max(self.rss, sum(map(_rss, members)))
+        if time.monotonic() >= self._pss_due:
+            self.pss = max(self.pss, sum(map(_pss, members)))
+            self._pss_due = time.monotonic() + PSS_SECONDS
+
+    def end(self, root: subprocess.Popen[bytes]) -> None:
+        """End the root and all others."""
+        for pid in [root.pid, *self._members(root.pid)]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        root.wait()
+
+    def _members(self, root: int) -> list[int]:
+        """Living processes of the tree; one that is known stays in it, by its number and the time it began."""
+        parents: dict[int, int] = {}
+        begins: dict[int, str] = {}
+        for folder in PROC.glob("[0-9]*") if PROC.is_dir() else []:
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(folder.name)], begins[int(folder.name)] = int(fields[1]), fields[19]
+        members = {root, *(pid for pid, begin in self._known.items() if begins.get(pid) == begin)} & parents.keys()
+        while more := {pid for pid, parent in parents.items() if parent in members} - members:
+            members |= more
+        self._known = {pid: begins[pid] for pid in members}
+        return sorted(members)
+
+
+def _rss(pid: int) -> int:
+    """Resident memory in bytes; 0 when the process has ended."""
+    try:
+        return int((PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def _pss(pid: int) -> int:
+    """Proportional memory in bytes; 0 when the process has ended."""
+    try:
+        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)

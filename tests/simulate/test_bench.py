@@ -1,0 +1,243 @@
+"""The benchmark: what is written for the contestants, what they end at, how their processes are watched."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from simulate.bench import BenchError, environments, race
+from simulate.bench.contestants import bare, ours
+from simulate.bench.contestants.shared import FINAL, Plan
+from simulate.bench.launch import launch
+from simulate.bench.plan import experiment_of, write_material, write_plan
+from simulate.bench.workloads import VARIANTS, WORKLOADS, Workload, find_workload, variants_of
+from simulate.cli import main
+from simulate.engine.cohort import cohort
+from simulate.exchange.aggregation import ExactSum
+
+MINIATURE = Workload(
+    title="miniature",
+    shape={
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    },
+    clients=5,
+    examples=6,
+    tokens=8,
+    cohort=3,
+    batch=2,
+    lr=0.1,
+    rounds=2,
+    variants=tuple(VARIANTS),
+)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("material")
+    write_material(MINIATURE, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["last5", "lora-last5"])
+def plan(request, material, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("plans") / request.param
+    write_plan(MINIATURE, request.param, material, folder)
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_the_same_workload_is_written_every_time(material, plan, tmp_path):
+    write_material(MINIATURE, tmp_path / "material")
+    assert digests(tmp_path / "material") == digests(material)
+    write_plan(MINIATURE, plan.name, material, tmp_path / "plan")
+    assert digests(tmp_path / "plan") == digests(plan)
+
+
+def test_the_plan_holds_the_cohorts_and_batches_of_the_engine(plan):
+    written = Plan(plan)
+    experiment = experiment_of(MINIATURE, plan.name, Path(written.settings["model"]).parent)
+    assert written.cohorts == [cohort(experiment.cohort, 5, experiment.seed, round_) for round_ in (1, 2)]
+    assert written.batches.shape == (2, 3, 3, 2)  # rounds, clients a round, steps of 2 of a client's 6 examples
+    visits = {}
+    for round_, clients in enumerate(written.cohorts):
+        for place, client in enumerate(clients):
+            rows = tuple(sorted(written.batches[round_, place].flatten().tolist()))
+            assert visits.setdefault(client, rows) == rows  # a client has the same examples in each round
+    together = [row for rows in visits.values() for row in rows]
+    assert len(set(together)) == len(together) == 6 * len(visits)  # and no two clients share one
+
+
+def test_bare_loop_and_ours_end_at_the_same_weights(plan, tmp_path):
+    for name in ("bare", "ours"):
+        (tmp_path / name).mkdir()
+    bare.main(plan, tmp_path / "bare", 1, 1)
+    ours.main(plan, tmp_path / "ours", 1, 1, executor="serial")
+    found = {name: load_file(tmp_path / name / FINAL) for name in ("bare", "ours")}
+    outcomes = {name: json.loads((tmp_path / name / "outcome.json").read_text()) for name in found}
+    start = race._start(plan)
+    assert race.difference(found["ours"], found["bare"], start) < 1e-5
+    for outcome in outcomes.values():
+        assert outcome["steps"] == 2 * 3 * 3  # rounds x clients x steps
+        assert outcome["first_client"] < outcome["round_ends"][0] < outcome["round_ends"][1]
+
+    # with sums as exact as ours, the loop gives the same bits
+    written = Plan(plan)
+    model, trained = written.model()
+    values = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    for round_ in range(2):
+        total = ExactSum(3 * 6)
+        for place in range(3):
+            for name, parameter in trained.items():
+                parameter.data.copy_(values[name])
+            weight, _ = written.train(model, trained.values(), round_, place)
+            total.add({name: parameter.detach() - values[name] for name, parameter in trained.items()}, weight)
+        values = {name: values[name] + change for name, change in total.average().items()}
+    assert values.keys() == found["ours"].keys()
+    for name, value in values.items():
+        assert torch.equal(value, found["ours"][name]), name
+
+
+def test_difference_is_relative_to_the_way_of_training():
+    start = {"a": torch.tensor([1.0, 1.0]), "unused": torch.ones(3)}
+    reference = {"a": torch.tensor([4.0, 5.0])}  # moved by (3, 4): 5
+    final = {"a": torch.tensor([4.0, 5.5])}  # 0.5 away
+    assert race.difference(final, reference, start) == pytest.approx(0.1)
+    with pytest.raises(BenchError, match="exchanged other tensors: a"):
+        race.difference({"b": final["a"]}, reference, start)
+
+
+GROWING = """
+import subprocess, sys, time
+if len(sys.argv) == 1:
+    sys.exit(subprocess.call([sys.executable, __file__, "child"]))
+held = bytearray(80_000_000)
+held[::4096] = bytes([1]) * len(held[::4096])
+time.sleep(1.2)
+"""
+
+
+def test_memory_of_child_processes_counts(tmp_path):
+    script = tmp_path / "growing.py"
+    script.write_text(GROWING)
+    finished = launch([sys.executable, script], {}, tmp_path / "log", 60)
+    assert finished.code == 0
+    assert finished.processes == 2
+    assert 80 < finished.pss_mb <= finished.rss_mb < 200
+    assert finished.ended - finished.started > 1.2
+
+
+def test_a_run_over_its_time_is_ended_with_its_children(tmp_path):
+    script = tmp_path / "sleeping.py"
+    script.write_text(GROWING.replace("time.sleep(1.2)", "time.sleep(600)"))
+    begin = time.monotonic()
+    finished = launch([sys.executable, script], {}, tmp_path / "log", 1.0)
+    assert time.monotonic() - begin < 30
+    assert finished.code == -9
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(script) not in listed
+
+
+def test_a_race_leaves_a_record_of_each_run_and_is_continued(tmp_path):
+    small = dataclasses.replace(MINIATURE, held_out=20, rounds=2)
+    asked = race.Race({"A": small}, {"A": ["last5"]}, ["serial"], repeats=1, workers=2)
+    console = Console(file=(tmp_path / "said").open("w"), width=200)
+    file = race.run_race(asked, tmp_path / "race", console)
+    (record,) = [json.loads(line) for line in file.read_text().splitlines()]
+    assert (record["contestant"], record["status"]) == ("serial", "ok")
+    assert record["steps"] == 2 * 3 * 3  # rounds x clients x steps
+    assert len(record["round_seconds"]) == 2
+    assert record["seconds_per_round"] == pytest.approx(record["round_seconds"][1])
+    assert 0 < record["start_seconds"] < record["total_seconds"]
+    assert record["peak_rss_mb"] >= record["peak_pss_mb"] > 100
+    assert record["weights_differ"] == 0  # the first is what others are compared with
+    assert len(record["scores"]) == 2
+    assert record["packages"]["torch"] == torch.__version__
+    assert not (tmp_path / "race" / "work").exists()
+    before = file.read_text()
+    assert race.run_race(asked, tmp_path / "race", console).read_text() == before
+    with pytest.raises(BenchError, match="workload A with other numbers; choose another folder"):
+        race.run_race(dataclasses.replace(asked, workers=3), tmp_path / "race", console)
+
+
+def test_each_repetition_begins_with_another_contestant():
+    assert [race._order(["a", "b", "c"], repeat) for repeat in (1, 2, 3, 4)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
+    ]
+
+
+def test_time_left_is_that_of_the_same_run_or_the_mean_of_all():
+    durations = {("A", "full", "bare"): [10.0, 20.0], ("A", "full", "pfl"): [60.0]}
+    # bare again: 15; one never seen: (10 + 20 + 60) / 3 = 30
+    assert race._left(durations, [("A", "full", "bare"), ("B", "full", "bare")]) == 45
+
+
+def test_wrong_requests_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    with pytest.raises(BenchError, match="unknown peer 'flowr'; did you mean 'flower'"):
+        race.check_peers(["bare", "flowr"])
+    with pytest.raises(BenchError, match=r"flower: no environment .*flower; make it with `python -m simulate.bench.en"):
+        race.check_peers(["bare", "flower"])
+    with pytest.raises(BenchError, match="unknown workload 'D'; known: A, B, C"):
+        find_workload("D")
+    with pytest.raises(BenchError, match="--cohort 200: workload A has 100 clients"):
+        find_workload("A", cohort=200)
+    with pytest.raises(BenchError, match="--variants 'lora': workload C has full"):
+        variants_of("C", ["lora"])
+    with pytest.raises(BenchError, match="unknown peer 'x'; known: flower, pfl"):
+        environments.make("x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--peers", "bare,flower"],
+            "flower: no environment .bench/flower; make it with `python -m simulate.bench.environments flower`",
+        ),
+        (["--peers", "bear"], "unknown peer 'bear'; did you mean 'bare'?"),
+        (["--workload", "C", "--variants", "last5"], "--variants 'last5': workload C has full"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["skipfl", "bench", *arguments, "-o", "out"])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets its own
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [f"error: {message}"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_workloads_have_the_sizes_that_they_are_named_for():
+    a, b, c = (WORKLOADS[name] for name in "ABC")
+    assert (a.clients, a.examples, a.tokens, a.cohort, a.batch) == (100, 64, 64, 20, 8)
+    # embedding, per block: q and o, k and v, three of the MLP, two norms; final norm, head of 5 labels
+    block = 2 * 768 * 768 + 2 * 768 * 256 + 3 * 768 * 3072 + 2 * 768
+    assert 20_000 * 768 + 12 * block + 768 + 5 * 768 == pytest.approx(120e6, rel=0.02)
+    assert (b.shape["hidden_size"], b.shape["num_hidden_layers"], b.clients, b.batch, b.tokens) == (768, 12, 20, 1, 16)
+    assert (c.clients, c.cohort) == (10_000, 1000)
+    for workload in (a, b, c):
+        assert np.all([workload.examples % workload.batch == 0, workload.cohort <= workload.clients])
