@@ -13,11 +13,14 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from results.wording import setting, with_words
+
 RUN_COLUMNS = ("run", "name", "task", "metric", "method", "label", "seed", "skip_ratio")
 FREE_SETTINGS = ("name", "seed", "engine")
 """Settings in which repetitions of one experiment may differ without measuring something else."""
 SHARED_SETTINGS = ("corpus", "model", "partition", "cohort", "rounds")
-"""Settings that all runs of one table or figure must share; of `rounds` a run may have stopped early."""
+"""Settings that all runs of one table or figure must share; of `rounds` a run may have stopped early. In all others
+variants of one method may differ, and their labels say so."""
 
 
 class ResultsError(ValueError):
@@ -46,7 +49,7 @@ class Runs:
         """The metric by which these runs may be compared in one table or figure.
 
         Runs are comparable when they have one task, metric, corpus, model, partition, cohort and number of rounds, and
-        when runs of one label are repetitions of one experiment: the same settings, each with its own seed.
+        when runs of one label, which `load` gives to runs of equal settings only, have each a seed of its own.
 
         Raises:
             ResultsError: if they are not, naming two runs that differ and in what.
@@ -62,33 +65,19 @@ class Runs:
                     f"one table or figure needs one {key}: {first['run']} has {shared[0].get(key)!r}, "
                     f"{run} has {other.get(key)!r}; give them apart"
                 )
-        for label, group in self.summaries.groupby("label"):
-            self._require_repetitions(str(label), group)
-        return str(first["metric"])
-
-    def _require_repetitions(self, label: str, group: pd.DataFrame) -> None:
-        runs = list(group["run"])
-        settings = [
-            _flatten({key: value for key, value in self.configs[i].items() if key not in FREE_SETTINGS})
-            for i in group.index
-        ]
-        for run, other in zip(runs[1:], settings[1:], strict=True):
-            if (key := _difference(settings[0], other)) is not None:
-                raise ResultsError(
-                    f"{runs[0]} and {run} are both labelled {label!r} but differ in {key}: "
-                    f"{settings[0].get(key)!r} and {other.get(key)!r}; runs of one label may differ in the seed only"
-                )
-        for seed, repeated in group.groupby("seed"):
-            if len(repeated) > 1:
-                same = " and ".join(repeated["run"].iloc[:2])
+        for (label, seed), group in self.summaries.groupby(["label", "seed"]):
+            if len(group) > 1:
+                same = " and ".join(group["run"].iloc[:2])
                 raise ResultsError(f"{same} are both {label!r} with seed {seed}; give each seed once")
+        return str(first["metric"])
 
 
 def load(paths: str | Path | Iterable[str | Path]) -> Runs:
     """Read every finished run at or below the given folders.
 
     A run folder holds ``config.yaml``, ``rounds.csv`` and ``summary.json``. Unfinished runs are skipped with a warning
-    that names them; a folder met twice is read once.
+    that names them; a folder met twice is read once. Where runs of one label differ in more than their seed, such as
+    the learning rate, their labels say in what.
 
     Args:
         paths: a run folder, a folder of run folders (nested to any depth), or several of either.
@@ -111,12 +100,11 @@ def load(paths: str | Path | Iterable[str | Path]) -> Runs:
         warnings.warn(f"skipped unfinished runs: {', '.join(map(str, unfinished))}", stacklevel=2)
 
     rounds, summaries, configs = zip(*map(_read_run, folders), strict=True)
-    return Runs(
-        rounds=pd.concat(rounds, ignore_index=True),
-        summaries=pd.concat(summaries, ignore_index=True),
-        folders=folders,
-        configs=list(configs),
-    )
+    of_rounds: pd.DataFrame = pd.concat(rounds, ignore_index=True)
+    of_runs: pd.DataFrame = pd.concat(summaries, ignore_index=True)
+    of_runs["label"] = _told_apart(list(of_runs["label"]), list(configs))
+    of_rounds["label"] = of_rounds["run"].map(dict(zip(of_runs["run"], of_runs["label"], strict=True)))
+    return Runs(of_rounds, of_runs, folders, list(configs))
 
 
 def read_json(path: Path) -> Any:
@@ -170,6 +158,23 @@ class _Summary(BaseModel):
     parameters: _Parameters
     seconds: float
     peak_memory_mb: float | None
+
+
+def _told_apart(labels: list[str], configs: list[dict[str, Any]]) -> list[str]:
+    """The labels of runs; where some are equal, with the settings in which those runs differ."""
+    apart = (*FREE_SETTINGS, *SHARED_SETTINGS)
+    settings = [_flatten({key: config[key] for key in config if key not in apart}) for config in configs]
+    told = []
+    for label, own in zip(labels, settings, strict=True):
+        group = [other for its, other in zip(labels, settings, strict=True) if its == label]
+        keys = [key for key in {key: None for other in group for key in other} if _varies(key, group)]
+        words = ", ".join(setting(key, own.get(key)) for key in keys)
+        told.append(with_words(label, words) if words else label)
+    return told
+
+
+def _varies(key: str, settings: list[dict[str, Any]]) -> bool:
+    return any(other.get(key) != settings[0].get(key) for other in settings)
 
 
 def _run_folders(root: Path) -> Iterator[Path]:

@@ -1,5 +1,7 @@
 """How metrics, bytes and savings are worded, the same in tables and figures."""
 
+from typing import Any
+
 import pandas as pd
 
 METRIC_NAMES = {"f1": "entity F1", "macro_f1": "macro F1", "accuracy": "accuracy"}
@@ -24,16 +26,31 @@ def change(saving: float) -> str:
     return f"{-saving:+.1f} %".replace("-", "−") if abs(saving) >= 0.05 else "±0 %"
 
 
+def with_words(label: str, words: str) -> str:
+    """A method's label with more in its brackets: ``"LoRA (rank 8)", "lr 0.1"`` gives ``"LoRA (rank 8, lr 0.1)"``."""
+    return f"{label[:-1]}, {words})" if label.endswith(")") else f"{label} ({words})"
+
+
 def with_saving(label: str, saving: float) -> str:
     """A method's label with its change in bytes: ``"LoRA (rank 16)", 99.1`` gives ``"LoRA (rank 16, −99.1 %)"``.
 
     Args:
-        label: the method's name, perhaps with settings in brackets.
         saving: bytes saved, in percent; NaN leaves the label as it is.
     """
-    if pd.isna(saving):
-        return label
-    return f"{label[:-1]}, {change(saving)})" if label.endswith(")") else f"{label} ({change(saving)})"
+    return label if pd.isna(saving) else with_words(label, change(saving))
+
+
+def setting(key: str, value: Any) -> str:
+    """A setting as a label says it: ``"train.clip_norm", None`` gives ``"clip norm none"``."""
+    shown = value if isinstance(value, list) else [value]
+    words = key.removeprefix("train.").removeprefix("method.").replace(".", " ").replace("_", " ")
+    return f"{words} {'/'.join(_value(part) for part in shown)}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def denominators(rows: pd.DataFrame) -> list[str]:

@@ -64,7 +64,8 @@ def compare(
         output: the folder to write the run folders into.
         methods: names of methods, see `baselines.METHODS`.
         seeds: one run a method and seed; by default the preset's seed.
-        overrides: ``key=value`` settings; ``method.KEY=...`` goes to those methods that have the setting.
+        overrides: ``key=value`` settings; ``method.KEY=...`` goes to those methods that have the setting,
+            ``lora.rank=4`` or ``lora.train.lr=0.01`` to that method alone.
         console: where progress is shown; by default on standard output.
 
     Returns:
@@ -90,8 +91,8 @@ def tune(
     Args:
         source: a preset's name, or the path of a YAML file.
         output: the folder to write into.
-        grid: setting -> values, such as ``{"train.lr": [1e-3, 2e-3], "method.rank": [4, 8]}``; ``method.KEY`` goes to
-            those methods that have the setting.
+        grid: setting -> values, such as ``{"train.lr": [1e-3, 2e-3], "lora.rank": [4, 8]}``; keys go to the methods
+            that overrides would go to.
         methods: names of methods, see `baselines.METHODS`.
         seeds: one run a point and seed, the same for every method; by default the preset's seed.
         overrides: ``key=value`` settings; ``tuned.yaml`` holds them too.

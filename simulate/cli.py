@@ -90,6 +90,8 @@ def compare(
 
         skipfl compare demo --methods layer_skipping,fedavg,lora --seeds 0,1,2 -o runs/compare
 
+        skipfl compare demo --methods layer_skipping,lora method.layers=4 lora.rank=16 lora.train.lr=2e-3
+
         skipfl compare minilm-ner --methods layer_skipping,lora corpus.path=my-corpus
     """
     from results import curves, frames
@@ -124,7 +126,7 @@ def tune(
 
         skipfl tune demo --methods layer_skipping,lora --grid train.lr=1e-3,2e-3,4e-3 -o runs/tune
 
-        skipfl tune demo --methods lora --grid train.lr=1e-3,4e-3 --grid method.rank=4,8 --seeds 0,1 rounds=4
+        skipfl tune demo --methods fedavg,lora --grid train.lr=1e-3,4e-3 --grid lora.rank=4,8 --seeds 0,1 rounds=4
 
         skipfl compare runs/tune/tuned.yaml --methods layer_skipping,lora --seeds 0,1,2
     """

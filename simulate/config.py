@@ -180,7 +180,7 @@ def check(schema: type[Schema], data: Mapping[str, Any], prefix: str = "") -> Sc
         key = prefix + ".".join(place for place in map(str, first["loc"]) if not UNION_BRANCH.search(place))
         if first["type"] == "extra_forbidden":
             known = {prefix + name for name in _fields(schema, first["loc"][:-1])}
-            raise ConfigError(f"unknown key {key}{suggest(key, known)}") from error
+            raise ConfigError(f"unknown key {key}{suggest(key, known, schema.__name__)}") from error
         if first["type"] == "missing":
             raise ConfigError(f"{key} is not set: {schema.__name__} needs it") from error
         message = first["msg"].removeprefix("Value error, ")

@@ -9,11 +9,15 @@ class UnknownNameError(ValueError):
     """A name that nothing is registered under."""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest known name, or the list of known names when none is near."""
+def suggest(name: str, known: Iterable[str], owner: str = "") -> str:
+    """``"; did you mean 'x'?"`` for the nearest known name, or the list of known names when none is near.
+
+    Args:
+        owner: who has these settings, for where there are none.
+    """
     known = sorted(known)
     if not known:
-        return "; there are none"
+        return f"; {owner} has no settings"
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 

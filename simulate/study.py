@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 import yaml
 
+from baselines import METHODS
 from simulate.config import ConfigError, Experiment, load, part
 from simulate.engine.executors import Executor, make_executor
 from simulate.engine.records import RunFolderError, check_free, clear, held_by
@@ -14,6 +15,10 @@ from simulate.engine.server import Round
 from simulate.experiment import forget_corpora, prepare, read_corpus, run
 from simulate.plan import outline
 from simulate.registry import suggest
+
+SECTIONS = tuple(name for name in Experiment.model_fields if name != "parts")
+OWN_SECTIONS = ("train", "server", "evaluate")
+"""Sections, beside `method`, of which one method of a comparison may have settings of its own."""
 
 
 class Watcher(Protocol):
@@ -30,7 +35,7 @@ def comparison(
 ) -> dict[Path, Experiment]:
     """The runs of a comparison: every method under every seed, as run folder -> experiment.
 
-    A `method.KEY=...` override goes to those methods that have the setting.
+    Overrides go to the methods that they are for, see `fitting`.
 
     Args:
         source: a preset or YAML file.
@@ -143,25 +148,48 @@ def _state(folder: Path, experiment: Experiment) -> Literal["new", "interrupted"
 
 
 def fitting(overrides: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
-    """Method -> the overrides that are for it: `method.KEY=...` only where the method has the setting.
+    """Method -> the overrides that are for it, with their full keys; those for it alone come last and so count.
+
+    `method.KEY=...` is for those methods that have the setting, `NAME.KEY=...` for the method NAME alone (`own`).
 
     Raises:
-        ConfigError: if there is no such method, or none of them has the setting.
+        ConfigError: if there is no such method, or none of those that an override is for has the setting.
     """
     fields = {method: set(part("method", method).model_fields) for method in methods}
-    for override in overrides:
-        if (key := method_key(override)) and not any(key in known for known in fields.values()):
-            every = sorted({f"method.{name}" for known in fields.values() for name in known})
-            raise ConfigError(f"unknown key method.{key} for {', '.join(methods)}{suggest(f'method.{key}', every)}")
-    return {
-        method: [override for override in overrides if (method_key(override) or "") in known | {""}]
-        for method, known in fields.items()
-    }
+    found: dict[str, list[str]] = {method: [] for method in methods}
+    for override in sorted(overrides, key=lambda override: own(override)[0] is not None):
+        name, setting = own(override)
+        key, full = override.partition("=")[0], method_key(setting)
+        if name is None and "." in key and key.split(".")[0] not in SECTIONS:
+            raise ConfigError(f"unknown key {key}{suggest(key.split('.')[0], [*SECTIONS, *METHODS])}")
+        if name not in (None, *methods):
+            raise ConfigError(f"{key}: {name} is not among the methods here ({', '.join(methods)})")
+        addressed = methods if name is None else [name]
+        having = [method for method in addressed if full is None or full in fields[method]]
+        if not having:
+            known = sorted({f"{name or 'method'}.{field}" for method in addressed for field in fields[method]})
+            whose = "" if name else f" for {', '.join(methods)}"
+            raise ConfigError(f"unknown key {key}{whose}{suggest(key, known, ' and '.join(addressed))}")
+        for method in having:
+            found[method].append(setting)
+    return found
 
 
-def method_key(override: str) -> str | None:
+def own(override: str) -> tuple[str | None, str]:
+    """The method that `NAME.KEY=value` is for, None where it is for all, and the setting with its full key.
+
+    KEY is a setting of the method, or begins with one of `OWN_SECTIONS`: `lora.rank=4`, `lora.train.lr=0.01`.
+    """
+    name, _, setting = override.partition(".")
+    if name not in METHODS:
+        return None, override
+    section = setting.partition("=")[0].split(".")[0]
+    return name, setting if section in OWN_SECTIONS else f"method.{setting}"
+
+
+def method_key(setting: str) -> str | None:
     """KEY of `method.KEY=value`."""
-    key = override.partition("=")[0]
+    key = setting.partition("=")[0]
     return key.removeprefix("method.") if key.startswith("method.") else None
 
 

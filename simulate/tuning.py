@@ -18,7 +18,7 @@ import yaml
 
 from results import frames
 from simulate.config import ConfigError, Experiment, load, merge, nested, parse_overrides, read
-from simulate.study import fitting, method_key, refuse
+from simulate.study import fitting, method_key, own, refuse
 
 TUNABLE = ("train", "method", "server")
 """Sections whose settings may differ between the methods of one comparison."""
@@ -72,28 +72,28 @@ def trials(
 ) -> list[Trial]:
     """Every method at every point of the grid under every seed; equal points are one.
 
-    A key or override `method.KEY` goes to those methods that have the setting.
+    Keys of the grid go to the methods that they are for, as overrides do, see `simulate.study.fitting`.
 
     Raises:
         ConfigError: if the grid is empty, or a key or value is wrong; if the methods would not have equal budgets.
     """
     if not grid or not all(grid.values()):
         raise ConfigError("the grid is empty: give values to choose from, such as train.lr=1e-3,2e-3")
-    varied = {key: "the grid alone" for key in grid}
-    refuse(overrides, {"seed": "--seeds", "method": "--methods", "method.name": "--methods"} | varied)
+    refuse(overrides, {"seed": "--seeds", "method": "--methods", "method.name": "--methods"})
     for key in grid:
-        if key in ("method.name", "server.name") or key.split(".")[0] not in TUNABLE or "." not in key:
+        full = own(key)[1]
+        if full in ("method.name", "server.name") or full.split(".")[0] not in TUNABLE or "." not in full:
             instead = {"seed": "; give --seeds instead", "method": "; give --methods instead"}.get(key, "")
             raise ConfigError(f"grid key {key}: only settings of {', '.join(TUNABLE)} are tuned{instead}")
-    own = fitting([*overrides, *(f"{key}=" for key in grid)], methods)
+    points = fitting([f"{key}={place}" for place, key in enumerate(grid)], methods)
     found: dict[Path, Trial] = {}
-    for method in methods:
-        keys = [key for key in grid if f"{key}=" in own[method]]
-        settings = [setting for setting in own[method] if setting.removesuffix("=") not in keys]
-        for point in itertools.product(*(grid[key] for key in keys)):
-            values = [f"{key}={json.dumps(value)}" for key, value in zip(keys, point, strict=True)]
+    for method, settings in fitting(overrides, methods).items():
+        chosen = dict(setting.split("=") for setting in points[method])
+        refuse(settings, dict.fromkeys(chosen, "the grid alone"))
+        for point in itertools.product(*(list(grid.values())[int(place)] for place in chosen.values())):
+            values = [f"{key}={json.dumps(value)}" for key, value in zip(chosen, point, strict=True)]
             for seed in seeds or [load(source, settings, method).seed]:
-                trial = _trial(load(source, [*settings, *values, f"seed={seed}"], method), keys, folder)
+                trial = _trial(load(source, [*settings, *values, f"seed={seed}"], method), list(chosen), folder)
                 found.setdefault(trial.folder, trial)
     _require_equal_budgets(list(found.values()))
     return list(found.values())
@@ -142,17 +142,18 @@ def at_edges(tried: Sequence[Trial], chosen: Mapping[str, Mapping[str, Any]]) ->
 
 def tuned(source: str | Path, overrides: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The settings of a source and overrides as plain data, with each method's chosen values in `per_method`."""
-    own = fitting(overrides, list(chosen))
-    general = parse_overrides([override for override in overrides if method_key(override) is None])
+    general = [override for override in overrides if own(override)[0] is None and method_key(override) is None]
+    fit = fitting(overrides, list(chosen))
     base = read(source)
     per_method = base.pop("per_method", {})
-    data = {"name": Path(source).stem, **merge(base, general)}
+    data = {"name": Path(source).stem, **merge(base, parse_overrides(general))}
     data["per_method"] = {}
     for method in dict.fromkeys([*per_method, *chosen]):
         before = dict(per_method.get(method, {}))
-        changes = parse_overrides(own.get(method, [override for override in overrides if method_key(override) is None]))
+        changes = parse_overrides(fit.get(method, general))
         laid = _flat(merge(merge(nested(before, source), changes), nested(chosen.get(method, {}), "grid")))
-        kept = {**before, **chosen.get(method, {})}
+        alone = parse_overrides([setting for name, setting in map(own, overrides) if name == method])
+        kept = {*before, *_flat(alone), *chosen.get(method, {})}
         data["per_method"][method] = {
             key: value for key, value in laid.items() if key in kept or key.startswith("method.")
         }
@@ -161,14 +162,18 @@ def tuned(source: str | Path, overrides: Sequence[str], chosen: Mapping[str, Map
 
 def as_yaml(source: str | Path, data: Mapping[str, Any], tried: Sequence[Trial]) -> str:
     """The file of `tuned` settings, headed by how they came about."""
-    grid: dict[str, list[Any]] = {}
+    grid: dict[str, dict[str, list[Any]]] = {}
     for trial in tried:
         for key, value in trial.values.items():
-            if value not in grid.setdefault(key, []):
-                grid[key].append(value)
+            if value not in (values := grid.setdefault(key, {}).setdefault(trial.method, [])):
+                values.append(value)
     seeds = ", ".join(map(str, dict.fromkeys(trial.seed for trial in tried)))
     head = [f"# {Path(source).stem}, tuned: per method the point of this grid best on validation, seeds {seeds}"]
-    head += [f"#     {key}: {', '.join(map(str, values))}" for key, values in grid.items()]
+    for key, tried_by in grid.items():
+        for values in {str(values): values for values in tried_by.values()}.values():
+            whose = [method for method, its in tried_by.items() if its == values]
+            names = "" if len(whose) == len(tried_by) else f" ({', '.join(whose)})"
+            head.append(f"#     {key}{names}: {', '.join(map(str, values))}")
     return "\n".join([*head, yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=120)])
 
 

@@ -1,6 +1,7 @@
 """Evaluation of the global model, or of every client's own, with the work spread over the workers."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
@@ -80,12 +81,12 @@ class Evaluator:
         """The metrics of one model from the results of `batches`, in their order."""
         predictions = {name: [np.empty(0)] * len(split.lengths) for name, split in self.splits.items()}
         loss, labels = dict.fromkeys(self.splits, 0.0), dict.fromkeys(self.splits, 0)
-        for (name, batches), of_chunk in zip(self.batches, results, strict=True):
-            for windows, (predicted, batch_loss, batch_labels) in zip(batches, of_chunk, strict=True):
-                for window, prediction in zip(windows, predicted, strict=True):
-                    predictions[name][window] = prediction
-                loss[name] += batch_loss
-                labels[name] += batch_labels
+        batches = ((name, windows) for name, chunk in self.batches for windows in chunk)
+        for (name, windows), (predicted, batch_loss, batch_labels) in zip(batches, chain(*results), strict=True):
+            for window, prediction in zip(windows, predicted, strict=True):
+                predictions[name][window] = prediction
+            loss[name] += batch_loss
+            labels[name] += batch_labels
         return {
             name: {"loss": loss[name] / max(1, labels[name]), **self.task.score(split, predictions[name])}
             for name, split in self.splits.items()

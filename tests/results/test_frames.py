@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from results import tables
 from results.frames import ResultsError, load
 
 MakeRun = Callable[..., Path]
@@ -140,11 +141,36 @@ def test_runs_that_measure_different_things_are_kept_apart(make_run: MakeRun, tm
         runs.shared_metric()
 
 
-def test_a_label_stands_for_one_experiment(make_run: MakeRun, tmp_path: Path):
-    make_run("a", [0.0, 0.5], seed=0, settings={"train": {"lr": 0.1}})
-    make_run("b", [0.0, 0.5], seed=1, settings={"train": {"lr": 0.2}})
-    with pytest.raises(ResultsError, match=r"both labelled 'FedAvg' but differ in train\.lr: 0\.1 and 0\.2"):
-        load(tmp_path).shared_metric()
+def test_labels_say_in_what_variants_of_a_method_differ(make_run: MakeRun, tmp_path: Path):
+    """Three runs of FedAvg under two optimizers, and two of LoRA that differ in their seeds alone."""
+    adamw = {"train": {"optimizer": "adamw", "lr": 0.001, "clip_norm": 1.0, "batch_size": 8}}
+    sgd = {"train": {"optimizer": "sgd", "lr": 0.1, "clip_norm": None, "batch_size": 8}}
+    make_run("a", [0.0, 0.5], seed=0, settings=adamw)
+    make_run("b", [0.0, 0.5], seed=1, settings=adamw)
+    make_run("c", [0.0, 0.5], seed=0, settings=sgd)
+    make_run("d", [0.0, 0.5], seed=0, method="lora", label="LoRA (rank 4)", settings=adamw)
+    make_run("e", [0.0, 0.5], seed=1, method="lora", label="LoRA (rank 4)", settings=adamw)
+    runs = load(tmp_path)
+    assert runs.shared_metric() == "f1"
+    plain = "FedAvg (clip norm 1, lr 0.001, optimizer adamw)"
+    assert runs.summaries["label"].tolist() == [
+        plain,
+        plain,
+        "FedAvg (clip norm none, lr 0.1, optimizer sgd)",
+        "LoRA (rank 4)",
+        "LoRA (rank 4)",
+    ]
+    assert runs.rounds["label"].tolist() == [label for label in runs.summaries["label"] for _ in range(2)]
+
+
+def test_a_sweep_is_one_table(make_run: MakeRun, tmp_path: Path):
+    for place, lr in enumerate((0.01, 0.001)):
+        settings = {"train": {"lr": lr}, "server": {"lr": lr / 10, "name": "adam"}}
+        make_run(str(place), [0.0, 0.5 + place / 10], label="LoRA (rank 4)", saving=0.9, settings=settings)
+    assert tables.comparison(load(tmp_path))[["label", "best_test"]].values.tolist() == [
+        ["LoRA (rank 4, server lr 0.0001, lr 0.001)", 60],
+        ["LoRA (rank 4, server lr 0.001, lr 0.01)", 50],
+    ]
 
 
 def test_a_seed_counts_once(make_run: MakeRun, tmp_path: Path):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from baselines.layer_skipping import LayerSkipping
 from simulate import api, tuning
 from simulate.config import ConfigError, load
 from tests.command import skipfl
@@ -69,6 +70,29 @@ def test_the_product_of_the_grid_each_key_where_it_belongs():
     assert len({(trial.experiment.rounds, trial.experiment.cohort) for trial in found}) == 1
 
 
+def test_keys_of_one_method_replace_those_of_all():
+    found = plan(
+        {"train.lr": [0.1], "lora.train.lr": [0.2, 0.3], "layer_skipping.layers": [2, 3]},
+        ("layer_skipping", "fedavg", "lora"),
+        overrides=["fedavg.train.momentum=0.5", "layer_skipping.policy=ends"],
+    )
+    assert [trial.point for trial in found] == [
+        "layer_skipping-lr0.1-layers2",
+        "layer_skipping-lr0.1-layers3",
+        "fedavg-lr0.1",
+        "lora-lr0.2",
+        "lora-lr0.3",
+    ]
+    assert [trial.experiment.train.momentum for trial in found] == [0, 0, 0.5, 0, 0]
+    assert found[0].experiment.method == LayerSkipping(layers=2, policy="ends")
+    header = tuning.as_yaml("demo", {}, found).splitlines()[:4]
+    assert header[1:] == [
+        "#     train.lr (layer_skipping, fedavg): 0.1",
+        "#     train.lr (lora): 0.2, 0.3",
+        "#     method.layers: 2, 3",
+    ]
+
+
 def test_equal_values_are_one_trial():
     assert len(plan({"train.lr": ["1e-3", 0.001, "1.0e-03"]}, ["lora"])) == 1
 
@@ -90,6 +114,12 @@ def test_the_grid_as_text():
         ({"seed": [0, 1]}, "grid key seed: only settings of train, method, server are tuned; give --seeds instead"),
         ({"rounds": [2, 4]}, "grid key rounds: only settings of"),
         ({"corpus.train": [10]}, "grid key corpus.train: only settings of"),
+        (
+            {"lora.evaluate.every": [2]},
+            "grid key lora.evaluate.every: only settings of train, method, server are tuned",
+        ),
+        ({"lora.rnk": [1]}, "unknown key lora.rnk; did you mean 'lora.rank'"),
+        ({"fedprox.mu": [1]}, "fedprox.mu: fedprox is not among the methods here (layer_skipping, fedavg, lora)"),
         ({"train.lr": ["fast"]}, "train.lr = 'fast'"),
         ({"train.lr": [-1.0]}, "train.lr = -1.0"),
     ],
@@ -110,8 +140,10 @@ def test_a_mistaken_grid_text_is_one_line(text):
 def test_a_key_is_given_once():
     with pytest.raises(ConfigError, match=r"train\.lr is given twice"):
         tuning.read_grid(["train.lr=1", "train.lr=2"])
-    with pytest.raises(ConfigError, match=r"train\.lr is what this study varies or fixes; give the grid alone instead"):
-        plan({"train.lr": [1e-3]}, overrides=["train.lr=1e-2"])
+    for key in ("train.lr", "lora.train.lr"):
+        message = r"'train\.lr=1e-2': train\.lr is what this study varies or fixes; give the grid alone instead"
+        with pytest.raises(ConfigError, match=message):
+            plan({"train.lr": [1e-3]}, overrides=[f"{key}=1e-2"])
 
 
 def test_unequal_budgets_are_refused(tmp_path):
@@ -137,10 +169,11 @@ def test_tuned_settings_are_those_of_the_chosen_trials(tmp_path):
         "  centralized: {train.decay: linear, train.weight_decay: 0.25}\n"
     )
     overrides = ["train.local_epochs=4", "train.weight_decay=0", "method.mu=0.5", "partition=iid", "cohort.count=2"]
-    grid = {"train.lr": [0.01, 0.02], "method.skip_ratio": [0.25, 0.5], "method.rank": [2, 4]}
+    overrides += ["fedavg.train.momentum=0.5", "fedavg.server=adam", "fedavg.server.lr=0.5", "lora.policy=ends"]
+    grid = {"train.lr": [0.01, 0.02], "method.skip_ratio": [0.25, 0.5], "lora.rank": [2, 4]}
     methods = ["layer_skipping", "fedavg", "lora"]
     with pytest.raises(ConfigError, match=r"unknown key method\.mu"):
-        plan(grid, ["fedavg"], overrides=overrides, source=source)
+        plan({"train.lr": [0.01]}, ["fedavg"], overrides=overrides[:5], source=source)
     tried = plan(grid, methods, [0], overrides, source)
     for pick in (0, -1):
         kept = {trial.method: trial for trial in (tried if pick else reversed(tried))}
@@ -151,7 +184,9 @@ def test_tuned_settings_are_those_of_the_chosen_trials(tmp_path):
             assert written == kept[method].experiment
         assert load(tmp_path / "tuned.yaml") == kept["layer_skipping"].experiment
         assert load(tmp_path / "tuned.yaml", [], "centralized") == load(
-            source, [text for text in overrides if "method" not in text], "centralized"
+            source,
+            [text for text in overrides if text.split(".")[0] not in ("method", "fedavg", "lora")],
+            "centralized",
         )
 
 

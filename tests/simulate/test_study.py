@@ -1,0 +1,59 @@
+"""Which settings of a comparison go to which method."""
+
+from pathlib import Path
+
+import pytest
+
+from baselines.fedavg import FedAvg
+from baselines.layer_skipping import LayerSkipping
+from baselines.lora import LoRA
+from simulate.config import ConfigError
+from simulate.study import comparison
+
+METHODS = ("layer_skipping", "fedavg", "lora")
+
+
+def compared(*overrides: str) -> dict:
+    """Method -> its experiment under seed 0."""
+    runs = comparison("demo", METHODS, [0], overrides, Path("out"))
+    return {folder.name.removesuffix("-seed0"): experiment for folder, experiment in runs.items()}
+
+
+def test_a_setting_of_methods_goes_to_those_that_have_it():
+    found = compared("method.layers=3", "rounds=2")
+    assert [found[name].method for name in METHODS] == [LayerSkipping(layers=3), FedAvg(), LoRA(layers=3)]
+    assert {experiment.rounds for experiment in found.values()} == {2}
+
+
+def test_a_setting_of_one_method_goes_to_it_alone_and_counts_before_those_of_all():
+    found = compared("lora.layers=5", "method.layers=3", "lora.rank=2", "fedavg.train.lr=0.5", "train.lr=0.25")
+    assert [found[name].method for name in METHODS] == [LayerSkipping(layers=3), FedAvg(), LoRA(layers=5, rank=2)]
+    assert [found[name].train.lr for name in METHODS] == [0.25, 0.5, 0.25]
+
+
+def test_one_method_may_have_another_optimizer_and_server():
+    sgd = ("optimizer=sgd", "weight_decay=0", "clip_norm=null")
+    found = compared(*(f"fedavg.train.{text}" for text in sgd), "lora.server=adam", "lora.server.lr=0.5")
+    assert [found[name].train.optimizer for name in METHODS] == ["adamw", "sgd", "adamw"]
+    assert found["fedavg"].train.clip_norm is None
+    assert [found[name].parts["server"] for name in METHODS] == ["average", "average", "adam"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lora.rnk=2", "unknown key lora.rnk; did you mean 'lora.rank'?"),
+        ("fedavg.layers=2", "unknown key fedavg.layers; fedavg has no settings"),
+        ("lroa.rank=2", "unknown key lroa.rank; did you mean 'lora'?"),
+        ("fedprox.mu=1", "fedprox.mu: fedprox is not among the methods here (layer_skipping, fedavg, lora)"),
+        ("lora.train.lrr=1", "unknown key train.lrr; did you mean 'train.lr'?"),
+        ("lora.corpus.train=1", "unknown key lora.corpus.train"),
+        ("method.rnk=2", "unknown key method.rnk for layer_skipping, fedavg, lora; did you mean 'method.rank'?"),
+        ("lora.skip_ratio=0.5", "method: give layers or skip_ratio, not both"),
+    ],
+)
+def test_a_mistaken_key_is_one_line(override, message):
+    with pytest.raises(ConfigError) as error:
+        compared("method.layers=3", override)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
