@@ -18,7 +18,7 @@ from results.wording import setting, with_words
 RUN_COLUMNS = ("run", "name", "task", "metric", "method", "label", "seed", "skip_ratio")
 FREE_SETTINGS = ("name", "seed", "engine")
 """Settings in which repetitions of one experiment may differ without measuring something else."""
-SHARED_SETTINGS = ("corpus", "model", "partition", "cohort", "rounds")
+SHARED_SETTINGS = ("corpus", "model", "partition", "cohort", "faults", "rounds")
 """Settings that all runs of one table or figure must share; of `rounds` a run may have stopped early. In all others
 variants of one method may differ, and their labels say so."""
 
@@ -48,8 +48,9 @@ class Runs:
     def shared_metric(self) -> str:
         """The metric by which these runs may be compared in one table or figure.
 
-        Runs are comparable when they have one task, metric, corpus, model, partition, cohort and number of rounds, and
-        when runs of one label, which `load` gives to runs of equal settings only, have each a seed of its own.
+        Runs are comparable when they have one task, metric, corpus, model, partition, cohort, number of rounds and the
+        same faults, and when runs of one label, which `load` gives to runs of equal settings only, have each a seed of
+        its own.
 
         Raises:
             ResultsError: if they are not, naming two runs that differ and in what.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -14,9 +14,10 @@ from baselines.server import SERVER_OPTIMIZERS
 from partitions.corpora import CORPORA
 from partitions.partitioners import PARTITIONERS
 from simulate.clients.training import TrainSettings
-from simulate.engine.cohort import CohortSettings
+from simulate.engine.cohort import CohortSettings, cohort_size
 from simulate.engine.evaluation import EvaluateSettings
 from simulate.engine.executors import EngineSettings
+from simulate.engine.faults import FaultSettings
 from simulate.engine.prefix_cache import PrefixCacheSettings
 from simulate.models.backbone import ModelSettings
 from simulate.registry import UnknownNameError, find, suggest
@@ -64,6 +65,7 @@ class Experiment(Settings):
     train: TrainSettings = TrainSettings()
     cohort: CohortSettings = CohortSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    faults: FaultSettings | None = None
     prefix_cache: PrefixCacheSettings = PrefixCacheSettings()
     engine: EngineSettings = EngineSettings()
     parts: dict[str, str] = Field(exclude=True)
@@ -168,7 +170,17 @@ def build(data: Mapping[str, Any]) -> Experiment:
         fields[section] = check(part(section, chosen[section]), settings, f"{section}.")
     experiment = check(Experiment, {**fields, "parts": chosen})
     experiment.method.check(experiment.train, experiment.server)
+    if experiment.faults and not experiment.method.pooled:
+        _check_faults(experiment.faults, experiment.partition.clients, experiment.cohort)
     return experiment
+
+
+def _check_faults(faults: FaultSettings, clients: int, settings: CohortSettings) -> None:
+    """Refuse faults that would strike nobody, or skip every round, among so many clients."""
+    if faults.byzantine and not faults.liars(clients):
+        raise ConfigError(f"faults.byzantine = {faults.byzantine:g} of {clients} clients is no client; give more")
+    if (most := cohort_size(settings, clients)) < faults.min_clients:
+        raise ConfigError(f"faults.min_clients = {faults.min_clients}, but a cohort has {most} clients; give fewer")
 
 
 def check(schema: type[Schema], data: Mapping[str, Any], prefix: str = "") -> Schema:
@@ -196,8 +208,7 @@ def _fields(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]
     """Dotted names of the fields beside a location within a schema."""
     for part in location:
         inner = schema.model_fields[str(part)].annotation
-        assert isinstance(inner, type)
-        schema = inner
+        schema = next(kind for kind in (inner, *get_args(inner)) if isinstance(kind, type))
     return [".".join([*map(str, location), name]) for name in schema.model_fields if name != "parts"]
 
 

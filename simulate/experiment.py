@@ -22,6 +22,7 @@ from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import Executor
+from simulate.engine.faults import FaultSettings
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCounts
 from simulate.engine.records import RunFolder, check_free, write_json
@@ -146,6 +147,7 @@ def run(
         model=experiment.model,
         method=experiment.method,
         server=experiment.server,
+        faults=(not experiment.method.pooled and experiment.faults) or FaultSettings(),
         train=train,
         prefix_cache=experiment.prefix_cache,
         splits=splits,
@@ -223,6 +225,7 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Serve
         "skip_ratio": None if layers is None else 1 - layers / depth,
         "rounds": scored[-1]["round"],
         "stopped": server.stopped,
+        "faults": server.faults,
         "final": scored[-1],
         "best": max(scored[1:], key=lambda score: score["validation"][metric]),
         "bytes": {

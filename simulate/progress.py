@@ -72,6 +72,8 @@ class ProgressWatcher:
             if self.bars:
                 self.bars.update(self.bar, total=self.rounds)
             self.note(f"stopped after round {round_.number}: validation no longer improves")
+        if round_.skipped:
+            self.note(f"round {round_.number} skipped: too few updates arrived")
         if round_.number:
             self.done += 1
             if self.bars:

@@ -1,5 +1,6 @@
 """Which clients take part in a round: a pure function of (seed, round)."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -23,7 +24,16 @@ def cohort_size(settings: CohortSettings, clients: int) -> int:
     return max(1, int(settings.fraction * clients + 0.5))
 
 
-def cohort(settings: CohortSettings, clients: int, seed: int, round_: int) -> list[int]:
-    """The clients of a round, ascending, drawn uniformly without replacement."""
-    chosen = seeds.generator(seed, "cohort", round_).choice(clients, cohort_size(settings, clients), replace=False)
-    return sorted(np.asarray(chosen).tolist())
+def cohort(
+    settings: CohortSettings, clients: int, seed: int, round_: int, there: Sequence[int] | None = None
+) -> list[int]:
+    """The clients of a round, ascending, drawn uniformly without replacement.
+
+    Args:
+        clients: how many there are at all.
+        there: those that can be drawn, by default all; where they are fewer than asked for, each of them is.
+    """
+    there = range(clients) if there is None else there
+    size = min(cohort_size(settings, clients), len(there))
+    chosen = seeds.generator(seed, "cohort", round_).choice(np.asarray(there, dtype=int), size, replace=False)
+    return sorted(chosen.tolist())

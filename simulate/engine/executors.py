@@ -6,7 +6,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -15,7 +15,6 @@ import torch
 from pydantic import Field
 
 from simulate.engine.worker import Job, Worker
-from simulate.exchange.channel import State
 from simulate.settings import Settings
 
 
@@ -61,6 +60,7 @@ class Executor(ABC):
     """Runs a job on its workers. Client states stay where the workers are; the driver only holds references."""
 
     workers: int
+    _states: dict[int, Any]
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
@@ -81,6 +81,14 @@ class Executor(ABC):
     @abstractmethod
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
         """Run tasks, in any order, and yield (index of the task, result) as they finish."""
+
+    def states(self) -> dict[int, Any]:
+        """The client states as they are now, for `restore`: client -> state, or a reference to it."""
+        return dict(self._states)
+
+    def restore(self, states: Mapping[int, Any]) -> None:
+        """Take back all changes of client states since `states`."""
+        self._states = dict(states)
 
     @abstractmethod
     def close(self) -> None:
@@ -118,7 +126,7 @@ class SerialExecutor(Executor):
 
     def __init__(self, settings: EngineSettings) -> None:
         super().__init__(settings)
-        self._states: dict[int, State] = {}
+        self._states = {}
         self._worker: Worker | None = None
 
     def start(self, job: Job) -> None:
@@ -220,7 +228,7 @@ class RayExecutor(Executor):
         return max(1, cpus // self.settings.threads)
 
     def start(self, job: Job) -> None:
-        self._states: dict[int, Any] = {}
+        self._states = {}
         shared = self._ray.put(job)
         self._get([actor.start.remote(shared) for actor in self._actors])
 

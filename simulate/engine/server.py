@@ -11,7 +11,7 @@ from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import Executor, Task
 from simulate.engine.records import RunFolder
-from simulate.engine.worker import ClientReport, Job, ModelFacts
+from simulate.engine.worker import ClientReport, Job, ModelFacts, Verdict
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.ledger import Ledger
@@ -23,13 +23,14 @@ Scores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Round:
-    """What one round tells whoever watches: its number, the scores (None where not evaluated), bytes so far, and
-    whether the run stops with it before its last round."""
+    """What one round tells whoever watches: its number, the scores (None where not evaluated), bytes so far, whether
+    the run stops with it before its last round, and whether it was skipped for want of updates."""
 
     number: int
     scores: Scores | None
     bytes_total: int
     stopped: bool = False
+    skipped: bool = False
 
 
 @dataclass
@@ -76,6 +77,7 @@ class Server:
         self.initial = dict(self.state) if job.method.follows_change(Turn(job.seed, job.rounds, job.rounds)) else {}
         self.memory: State = {}
         self.totals = {"bytes_up": 0, "bytes_down": 0, "bytes_setup": 0}
+        self.faults = dict.fromkeys(("dropped", "late", "rejected", "skipped"), 0)
         self.transfers = 0
         self.visited: set[int] = set()
         self.history: list[tuple[int, Scores]] = []
@@ -92,28 +94,39 @@ class Server:
         on_round(Round(0, scores, 0))
         for number in range(1, self.job.rounds + 1):
             clock = Clock()
-            clients = cohort(self.settings, len(self.job.shards), self.job.seed, number)
+            turn = Turn(self.job.seed, number, self.job.rounds)
+            clients = self._cohort(turn)
             traffic = self._deliver(clients)
-            turn = self._agree(Turn(self.job.seed, number, self.job.rounds), clients, traffic)
-            total, reports = self._train(turn, clients)
+            total, reports = self._train(turn, clients, traffic)
             clock.lap("train")
-            average = total.average() if total else {}
-            participation = total.participation(len(self.job.shards)) if total else {}
-            proposed = self.job.method.server_step(self.state, average, participation)
-            extras = {name: proposed.pop(name) for name in proposed.keys() - set(self.facts.scope.exchanged)}
-            new = self.job.server.step(self.state, proposed, self.memory) | extras
-            new |= self._merge(average, total.weights if total else {})
-            self.state |= new
-            self.ledger.publish(new)
-            self.executor.all("receive", self.channel.encode(new))
+            if total is not None:
+                self._aggregate(total)
             clock.lap("aggregate")
             scores = self._evaluate() if number % every == 0 or number == self.job.rounds else None
             clock.lap("evaluate")
-            self._record(number, reports, traffic, scores, clock.seconds)
+            self._record(number, reports, traffic, scores, clock.seconds, skipped=total is None)
             self.stopped = scores is not None and number < self.job.rounds and self._exhausted()
-            on_round(Round(number, scores, self.totals["bytes_up"] + self.totals["bytes_down"], self.stopped))
+            sent = self.totals["bytes_up"] + self.totals["bytes_down"]
+            on_round(Round(number, scores, sent, self.stopped, skipped=total is None))
             if self.stopped:
                 break
+
+    def _cohort(self, turn: Turn) -> list[int]:
+        """The clients of a round, drawn among those that are there."""
+        every = range(len(self.job.shards))
+        there = [client for client in every if self.job.faults.available(replace(turn, client=client))]
+        return cohort(self.settings, len(every), turn.seed, turn.round, there)
+
+    def _aggregate(self, total: ExactSum) -> None:
+        """The server step, and the new global values sent to the workers."""
+        average = total.average()
+        proposed = self.job.method.server_step(self.state, average, total.participation(len(self.job.shards)))
+        extras = {name: proposed.pop(name) for name in proposed.keys() - set(self.facts.scope.exchanged)}
+        new = self.job.server.step(self.state, proposed, self.memory) | extras
+        new |= self._merge(average, total.weights)
+        self.state |= new
+        self.ledger.publish(new)
+        self.executor.all("receive", self.channel.encode(new))
 
     def _deliver(self, clients: list[int]) -> dict[int, Traffic]:
         """What each client downloads before it can train."""
@@ -148,16 +161,16 @@ class Server:
             self.changes[name].add((left, right))
         return merged
 
-    def _agree(self, turn: Turn, clients: list[int], traffic: dict[int, Traffic]) -> Turn:
-        """Where the method asks for it, the cohort's mean importance of each block, measured and sent before training.
+    def _agree(self, turn: Turn, clients: list[int], weight: int, traffic: dict[int, Traffic]) -> Turn:
+        """Where the method asks for it, the clients' mean importance of each block, measured and sent before training.
 
         Scores go up, and each client's choice of blocks, a byte for each, comes down.
         """
         method = self.job.method
         if method.measure(turn):
-            total, sizes = self._visit("measure", turn, clients)
-            assert total is not None
-            agreed = replace(turn, scores=tuple(total.average()["scores"].tolist()))
+            total, sizes = self._visit("measure", turn, clients, weight)
+            unknown = torch.zeros(len(self.facts.structure.blocks))  # where no client has sent finite scores
+            agreed = replace(turn, scores=tuple(total.average().get("scores", unknown).tolist()))
             for client, size in sizes.items():
                 traffic[client].up += size
         elif method.follows_change(turn):
@@ -180,23 +193,41 @@ class Server:
             scores.append((moved / norm) ** 0.5 if norm else 0.0)
         return tuple(scores)
 
-    def _train(self, turn: Turn, clients: list[int]) -> tuple[ExactSum | None, list[ClientReport]]:
-        """The cohort's local training; the exact sum of the updates, and the reports in client order."""
-        total, reports = self._visit("train", turn, clients)
-        self.visited.update(clients)
-        return total, [reports[client] for client in sorted(reports)]
+    def _train(
+        self, turn: Turn, clients: list[int], traffic: dict[int, Traffic]
+    ) -> tuple[ExactSum | None, list[ClientReport]]:
+        """The local training of the cohort, without those that drop out before it.
 
-    def _visit(self, what: str, turn: Turn, clients: list[int]) -> tuple[ExactSum | None, dict[int, Any]]:
-        """Have the workers visit clients, costliest first; the exact sum of what they sent, and each one's result."""
+        Returns:
+            The exact sum of the updates that can be averaged; None, and clients as they were before, if these are too
+            few. And a report for each of the cohort, in client order.
+        """
+        faults, before = self.job.faults, self.executor.states()
         examples = {client: len(self.job.shards[client]) for client in clients}
-        weight = sum(examples.values())
-        order = sorted(clients, key=lambda client: (-examples[client], client))
+        weight = sum(examples.values())  # also of those that drop out: the same bits, however an update gets lost
+        present = [client for client in clients if not faults.drops(replace(turn, client=client))]
+        if present:
+            turn = self._agree(turn, present, weight, traffic)
+        total, results = self._visit("train", turn, present, weight)
+        dropped = {client: ClientReport(client, examples[client], verdict=Verdict("dropped")) for client in clients}
+        reports = [results.get(client, dropped[client]) for client in clients]
+        arrived = [report.client for report in reports if report.verdict.status == "ok"]
+        if self.facts.scope.exchanged and len(arrived) < faults.min_clients:
+            self.executor.restore(before)
+            unused = Verdict("skipped", f"{len(arrived)} of at least {faults.min_clients} updates arrived")
+            return None, [replace(r, verdict=unused) if r.client in arrived else r for r in reports]
+        self.visited.update(arrived)
+        return total, reports
+
+    def _visit(self, what: str, turn: Turn, clients: list[int], weight: int) -> tuple[ExactSum, dict[int, Any]]:
+        """Have the workers visit clients, costliest first; the exact sum of what they sent, and each one's result."""
+        order = sorted(clients, key=lambda client: (-len(self.job.shards[client]), client))
         tasks = [Task(what, (replace(turn, client=client), weight), client=client) for client in order]
         results = {order[index]: result for index, result in self.executor.run(tasks)}
         sums = [part for part in self.executor.all("collect") if part is not None]
         for part in sums[1:]:
             sums[0].merge(part)
-        return (sums[0] if sums else None), results
+        return (sums[0] if sums else ExactSum(weight)), results
 
     def _evaluate(self) -> Scores:
         """Scores of the global model, or where clients keep personal tensors the mean over the clients' models."""
@@ -214,6 +245,7 @@ class Server:
         traffic: Mapping[int, Traffic],
         scores: Scores | None,
         seconds: Mapping[str, float],
+        skipped: bool = False,
     ) -> None:
         rows: list[dict[str, Any]] = [
             {
@@ -228,7 +260,8 @@ class Server:
                 "bytes_down": traffic[report.client].down,
                 "bytes_setup": traffic[report.client].setup,
                 "seconds": round(report.seconds, 4),
-                "status": "ok",
+                "status": report.verdict.status,
+                "reason": report.verdict.reason,
             }
             for report in reports
         ]
@@ -237,8 +270,13 @@ class Server:
         for key, value in sent.items():
             self.totals[key] += value
         self.seconds_total += seconds.get("train", 0.0) + seconds.get("aggregate", 0.0)
-        examples = sum(report.examples for report in reports)
-        loss = sum(report.loss * report.examples for report in reports) / examples if reports else None
+        averaged = [report for report in reports if report.verdict.status == "ok"]
+        losses = [(report.loss or 0.0) * report.examples for report in averaged]
+        loss = sum(losses) / sum(report.examples for report in averaged) if averaged else None
+        lost = {what: sum(row["status"] == what for row in rows) for what in ("dropped", "late", "rejected")}
+        lost["skipped"] = int(skipped)
+        for what, count in lost.items():
+            self.faults[what] += count
         record = {
             "round": number,
             "train_loss": loss,
@@ -246,7 +284,8 @@ class Server:
             **sent,
             "bytes_total": self.totals["bytes_up"] + self.totals["bytes_down"],
             "bytes_setup_total": self.totals["bytes_setup"],
-            "clients": len(reports),
+            "clients": len(averaged),
+            **lost,
             **{f"seconds_{stage}": round(seconds.get(stage, 0.0), 4) for stage in ("train", "aggregate", "evaluate")},
             "seconds_total": round(self.seconds_total, 4),
             "epsilon": None,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from simulate import seeds
 from simulate.clients.batches import client_batches
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import Batch, DivergenceError, TrainSettings, learning_rate, train_client, train_mode
+from simulate.engine.faults import FaultSettings
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCache, PrefixCacheSettings, PrefixCounts
-from simulate.exchange.aggregation import ExactSum
-from simulate.exchange.channel import Float32Channel, State
+from simulate.exchange.aggregation import AggregationError, ExactSum
+from simulate.exchange.channel import Float32Channel, PayloadError, State, l2_norm
 from simulate.method import Method, Scope, Turn, Visit
 from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.encoded import Encoded
@@ -47,6 +48,7 @@ class Job:
     model: ModelSettings
     method: Method
     server: ServerOptimizer
+    faults: FaultSettings
     train: TrainSettings
     prefix_cache: PrefixCacheSettings
     splits: Mapping[str, Encoded]
@@ -77,24 +79,43 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What became of a client's update.
+
+    Attributes:
+        status: ok, which alone is averaged; dropped before it trained; late; rejected by the server; or skipped, in a
+            round of too few.
+        reason: for all but ok and dropped, one line.
+    """
+
+    status: Literal["ok", "dropped", "late", "rejected", "skipped"]
+    reason: str = ""
+
+
+OK = Verdict("ok")
+
+
+@dataclass(frozen=True)
 class ClientReport:
     """One client's visit.
 
     Attributes:
-        loss: mean over its steps.
+        loss: mean over its steps; None where it did not train.
         layers: the blocks that it trained.
         bytes_up: encoded length of its update.
-        update_norm: L2 norm of what local training changed.
+        update_norm: L2 norm of what local training changed; None where it did not train.
+        verdict: what became of its update.
     """
 
     client: int
     examples: int
-    steps: int
-    loss: float
-    layers: tuple[int, ...]
-    bytes_up: int
-    update_norm: float
-    seconds: float
+    steps: int = 0
+    loss: float | None = None
+    layers: tuple[int, ...] = ()
+    bytes_up: int = 0
+    update_norm: float | None = None
+    seconds: float = 0.0
+    verdict: Verdict = OK
 
 
 class Worker:
@@ -196,7 +217,11 @@ class Worker:
         self.model.eval()
         scores = measure(self.model, self.structure, self._batches(turn, "measure"), self.task.loss)
         payload = self.channel.encode({"scores": torch.tensor(scores, dtype=torch.float32)})
-        self._add(self.channel.decode(payload), len(self.job.shards[turn.client]), total_weight)
+        try:
+            self._add(self.channel.decode(payload), len(self.job.shards[turn.client]), total_weight)
+        except AggregationError:
+            if not self.job.faults.rejects:
+                raise
         return len(payload), state
 
     def train(self, turn: Turn, total_weight: int, state: State | None) -> tuple[ClientReport, State | None]:
@@ -208,7 +233,11 @@ class Worker:
             state: the client's personal tensors and the method's memory from its last visit, or None at its first.
 
         Returns:
-            The report, and the client's new state (None where the method keeps none).
+            The report, and the client's new state (None where the method keeps none); the old one, if its update does
+            not count.
+
+        Raises:
+            DivergenceError, AggregationError: if the update cannot be averaged and is not to be rejected.
         """
         begin = time.perf_counter()
         job, round_, client = self.job, turn.round, turn.client
@@ -232,22 +261,44 @@ class Worker:
                 self.task.loss,
             )
         change = {name: parameter.detach() - start[name] for name, parameter in self.trained.items()}
-        norm = float(torch.stack([tensor.double().square().sum() for tensor in change.values()]).sum().sqrt())
-        if not math.isfinite(result.loss + norm):
+        norm = l2_norm(change)
+        diverged = not math.isfinite(result.loss + norm)
+        if diverged and not job.faults.rejects:
             raise DivergenceError(
                 f"client {client} diverged in round {round_}: loss {result.loss:g}, update norm {norm:g}; "
                 f"a smaller train.lr than {job.train.lr:g} may help"
             )
         visit = Visit(start, memory, result.steps, lr, job.train)
         update, memory = job.method.upload({name: change[name] for name in exchanged}, visit)
+        if job.faults.lies(turn, len(job.shards)):
+            update = job.faults.lie(turn, update)
         payload = self.channel.encode({name: tensor.cpu() for name, tensor in update.items()})
-        self._add(job.method.contribution(self.channel.decode(payload), turn), examples, total_weight)
+        if diverged:
+            verdict = Verdict("rejected", f"diverged: loss {result.loss:g}, update norm {norm:g}")
+        else:
+            verdict = self._submit(turn, payload, result.steps, examples, total_weight)
         kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
         kept |= {name: tensor.cpu() for name, tensor in memory.items()}
         layers = self.structure.blocks_of(self.trained)
         seconds = time.perf_counter() - begin
-        report = ClientReport(client, examples, result.steps, result.loss, layers, len(payload), norm, seconds)
-        return report, kept or None
+        report = ClientReport(client, examples, result.steps, result.loss, layers, len(payload), norm, seconds, verdict)
+        return report, (kept or None) if verdict is OK else state
+
+    def _submit(self, turn: Turn, payload: bytes, steps: int, weight: int, total_weight: int) -> Verdict:
+        """Add what arrives of an encoded update to this worker's sum, unless it is late or cannot be used."""
+        faults = self.job.faults
+        if payload and faults.deadline is not None and (time := faults.time(turn, steps)) > faults.deadline:
+            return Verdict("late", f"took {time:.4g} of {faults.deadline:g}")
+        try:
+            received = self.channel.decode(faults.arrives(turn, payload))
+            if faults.max_norm is not None and not (norm := l2_norm(received)) <= faults.max_norm:
+                return Verdict("rejected", f"L2 norm {norm:.4g}, more than {faults.max_norm:g}")
+            self._add(self.job.method.contribution(received, turn), weight, total_weight)
+        except (PayloadError, AggregationError) as error:
+            if not faults.rejects:
+                raise
+            return Verdict("rejected", str(error))
+        return OK
 
     @torch.no_grad()
     def _begin(self, start: State, turn: Turn) -> State:

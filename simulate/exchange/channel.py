@@ -4,10 +4,21 @@ import json
 from collections.abc import Iterable, Mapping
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 State = dict[str, torch.Tensor]
 """Tensors by parameter name: the global state, or one client's update."""
+
+
+def l2_norm(state: Mapping[str, torch.Tensor]) -> float:
+    """The L2 norm over all tensors together, summed in float64."""
+    squares = [tensor.double().square().sum() for tensor in state.values()]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+
+
+class PayloadError(ValueError):
+    """Bytes that are no encoding."""
 
 
 class Float32Channel:
@@ -23,8 +34,15 @@ class Float32Channel:
         return save({name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in state.items()})
 
     def decode(self, payload: bytes) -> State:
-        """The tensors that arrive: float32, on the CPU, with the shapes that were sent."""
-        return load(payload) if payload else {}
+        """The tensors that arrive: float32, on the CPU, with the shapes that were sent.
+
+        Raises:
+            PayloadError: if that is not what `encode` made.
+        """
+        try:
+            return load(payload) if payload else {}
+        except SafetensorError as error:
+            raise PayloadError(f"{len(payload)} bytes cannot be decoded: {error}") from error
 
     def size(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> int:
         """The length in bytes that `encode` gives for tensors of these names and shapes.

@@ -1,4 +1,4 @@
-"""Methods with extra tensors, client memory or personal tensors: the same bits serially, on one and on two actors."""
+"""Extra tensors, client memory, personal tensors, faults: the same bits serially, on one and on two actors."""
 
 import pytest
 
@@ -6,6 +6,18 @@ from tests.runs import experiment, require_same_bits
 
 SGD = {"train": {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}}
 HALF = {"cohort": {"count": 2}, "rounds": 3}
+FAULTS = {
+    "availability": 0.8,
+    "persistence": 2,
+    "dropout": 0.2,
+    "slowness": 0.5,
+    "deadline": 4,
+    "corrupted": 0.2,
+    "byzantine": 0.2,
+    "attack": "noise",
+    "min_clients": 2,
+}
+FAULTY = {"rounds": 3, "faults": FAULTS, "partition": {"name": "dirichlet", "clients": 6, "alpha": 0.5, "min_size": 3}}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +32,9 @@ HALF = {"cohort": {"count": 2}, "rounds": 3}
         ({"name": "fedper", "layers": 2, "personal_layers": 1}, "tiny_encoder", "text_corpus", HALF),
         ({"name": "head_only"}, "tiny_decoder", "text_corpus", {}),
         ({"name": "head_only"}, "tiny_encoder", "ner_corpus", HALF),
+        ({"name": "layer_skipping", "layers": 2, "policy": "gradient_norm"}, "tiny_decoder", "ner_corpus", FAULTY),
+        ({"name": "scaffold"}, "tiny_encoder", "ner_corpus", SGD | FAULTY),
+        ({"name": "fedper", "layers": 2, "personal_layers": 1}, "tiny_encoder", "text_corpus", FAULTY),
     ],
     ids=str,
 )
