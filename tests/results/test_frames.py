@@ -131,6 +131,7 @@ def test_damaged_records_name_the_file_on_one_line(make_run: MakeRun, damage: Ca
         ({"task": "classification", "metric": "macro_f1"}, "needs one task: .*a has 'ner', .*b has 'classification'"),
         ({"metric": "f1_Problem"}, "needs one metric"),
         ({"corpus": {"name": "mtsamples"}}, "needs one corpus.name: .*'synthetic', .*'mtsamples'"),
+        ({"settings": {"faults": {"dropout": 0.2}}}, r"needs one faults\.dropout: .*None, .*0\.2"),
     ],
 )
 def test_runs_that_measure_different_things_are_kept_apart(make_run: MakeRun, tmp_path: Path, other, message: str):
