@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 
 from simulate import seeds
-from simulate.exchange.channel import Float32Channel, State
+from simulate.exchange.channel import Float32Channel, Payload, State
 from simulate.method import Turn
 from simulate.settings import Settings
 
@@ -97,6 +97,8 @@ class FaultSettings(Settings):
 
     def lies(self, turn: Turn, clients: int) -> bool:
         """Whether a client is one of the byzantine ones among so many."""
+        if not self.byzantine:
+            return False
         order = seeds.generator(turn.seed, "faults.byzantine").permutation(clients)
         return turn.client in order[: self.liars(clients)]
 
@@ -112,21 +114,19 @@ class FaultSettings(Settings):
             sent[name] = torch.from_numpy(rng.normal(size=tuple(tensor.shape))).to(tensor) * spread
         return sent
 
-    def arrives(self, turn: Turn, payload: bytes) -> bytes:
-        """What arrives of an encoded update."""
-        if not payload or not self._strikes(self.corrupted, "faults.corrupted", turn):
+    def arrives(self, turn: Turn, payload: Payload) -> Payload:
+        """What arrives of an encoded update, which is damaged in place."""
+        if not len(payload) or not self._strikes(self.corrupted, "faults.corrupted", turn):
             return payload
         rng = seeds.generator(turn.seed, "faults.damage", turn.round, turn.client)
         kind = DAMAGES[rng.integers(len(DAMAGES))] if self.damage == "any" else self.damage
         if kind == "truncated":
             return payload[: len(payload) // 2]
-        channel = Float32Channel()
-        state = channel.decode(payload)
+        state = Float32Channel().decode(payload)
         names = sorted(name for name, tensor in state.items() if tensor.numel())
         struck = state[names[rng.integers(len(names))]].view(-1)
         struck[int(rng.integers(struck.numel()))] = ELEMENTS[kind]
-        return channel.encode(state)
+        return payload
 
     def _strikes(self, probability: float, purpose: str, turn: Turn) -> bool:
-        draw = seeds.generator(turn.seed, purpose, turn.round, turn.client)
-        return probability > 0 and draw.random() < probability
+        return probability > 0 and seeds.generator(turn.seed, purpose, turn.round, turn.client).random() < probability

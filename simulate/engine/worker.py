@@ -21,7 +21,8 @@ from simulate.engine.faults import FaultSettings
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCache, PrefixCacheSettings, PrefixCounts
 from simulate.exchange.aggregation import AggregationError, ExactSum
-from simulate.exchange.channel import Float32Channel, PayloadError, State, l2_norm
+from simulate.exchange.channel import Float32Channel, Payload, PayloadError, State
+from simulate.exchange.pieces import l2_norm
 from simulate.method import Method, Scope, Turn, Visit
 from simulate.models.backbone import ModelSettings, load_model
 from simulate.models.encoded import Encoded
@@ -191,7 +192,7 @@ class Worker:
         names = (*scope.exchanged, *scope.frozen, *scope.merged, *self.extras)
         return {name: self._global(name).cpu().clone() for name in names}
 
-    def receive(self, payload: bytes) -> None:
+    def receive(self, payload: Payload) -> None:
         """Take the round's global values."""
         for name, tensor in self.channel.decode(payload).items():
             self._global(name).copy_(tensor)
@@ -260,7 +261,9 @@ class Worker:
                 lambda trained: job.method.local_term(trained, start, memory),
                 self.task.loss,
             )
-        change = {name: parameter.detach() - start[name] for name, parameter in self.trained.items()}
+        kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
+        # in place: the next visit begins with new values
+        change = {name: parameter.detach().sub_(start[name]) for name, parameter in self.trained.items()}
         norm = l2_norm(change)
         diverged = not math.isfinite(result.loss + norm)
         if diverged and not job.faults.rejects:
@@ -272,22 +275,21 @@ class Worker:
         update, memory = job.method.upload({name: change[name] for name in exchanged}, visit)
         if job.faults.lies(turn, len(job.shards)):
             update = job.faults.lie(turn, update)
-        payload = self.channel.encode({name: tensor.cpu() for name, tensor in update.items()})
+        payload = self.channel.encode(update)
         if diverged:
             verdict = Verdict("rejected", f"diverged: loss {result.loss:g}, update norm {norm:g}")
         else:
             verdict = self._submit(turn, payload, result.steps, examples, total_weight)
-        kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
         kept |= {name: tensor.cpu() for name, tensor in memory.items()}
         layers = self.structure.blocks_of(self.trained)
         seconds = time.perf_counter() - begin
         report = ClientReport(client, examples, result.steps, result.loss, layers, len(payload), norm, seconds, verdict)
         return report, (kept or None) if verdict is OK else state
 
-    def _submit(self, turn: Turn, payload: bytes, steps: int, weight: int, total_weight: int) -> Verdict:
+    def _submit(self, turn: Turn, payload: Payload, steps: int, weight: int, total_weight: int) -> Verdict:
         """Add what arrives of an encoded update to this worker's sum, unless it is late or cannot be used."""
         faults = self.job.faults
-        if payload and faults.deadline is not None and (time := faults.time(turn, steps)) > faults.deadline:
+        if len(payload) and faults.deadline is not None and (time := faults.time(turn, steps)) > faults.deadline:
             return Verdict("late", f"took {time:.4g} of {faults.deadline:g}")
         try:
             received = self.channel.decode(faults.arrives(turn, payload))

@@ -1,11 +1,14 @@
 """Averages over clients that do not depend on order: weighted sums in fixed point."""
 
 import math
+import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from simulate.exchange.channel import State
+from simulate.exchange.pieces import pieces
 
 FRACTION_BITS = 44
 """Binary places kept of a weighted average: a grid of 5.7e-14, far below float32's 6e-8 at 1."""
@@ -32,7 +35,7 @@ class ExactSum:
     def __init__(self, total_weight: int) -> None:
         # x * n * 2**places is exact in float64 (24 + 29 bits), so that rounding to the grid is the only loss.
         self.places = FRACTION_BITS - max(0, math.ceil(math.log2(max(1, total_weight))))
-        self.sums: dict[str, torch.Tensor] = {}
+        self.sums: dict[str, list[torch.Tensor]] = {}  # the first is our own, others came with `merge`
         self.weights: dict[str, int] = {}
         self.senders: dict[str, int] = {}
 
@@ -45,41 +48,52 @@ class ExactSum:
             unweighted: names whose weight is 1 for every client.
 
         Raises:
-            AggregationError: if an element is not finite, or larger than `LARGEST`.
+            AggregationError: if an element is not finite, or larger than `LARGEST`; then nothing is added.
         """
-        weights = {name: 1 if name in unweighted else weight for name in update}
-        grid = {}
         for name, tensor in update.items():
-            largest = float(tensor.abs().max()) if tensor.numel() else 0.0
+            largest = max(map(abs, torch.stack(torch.aminmax(tensor)).tolist())) if tensor.numel() else 0.0
             if not largest <= LARGEST:
                 raise AggregationError(f"the update of {name} has an element of size {largest}, more than {LARGEST:g}")
-            grid[name] = tensor.to(torch.float64).mul_(weights[name] * 2.0**self.places).round_().to(torch.int64)
-        self._accumulate(grid, weights, dict.fromkeys(grid, 1))
+        for name, tensor in update.items():
+            counted = 1 if name in unweighted else weight
+            if name not in self.sums:
+                self.sums[name] = [torch.zeros(tensor.shape, dtype=torch.int64, device=tensor.device)]
+            for total, piece in pieces(self.sums[name][0], tensor):
+                total += piece.to(torch.float64).mul_(counted * 2.0**self.places).round_().to(torch.int64)
+            self._count(name, counted, 1)
 
     def merge(self, other: "ExactSum") -> None:
-        """Add another worker's sum to this one."""
+        """Add another worker's sum to this one, whose tensors it refers to from now on."""
         if other.places != self.places:
             raise AggregationError(f"sums of {other.places} and {self.places} binary places cannot be merged")
-        self._accumulate(other.sums, other.weights, other.senders)
+        for name, parts in other.sums.items():
+            self.sums.setdefault(name, []).extend(parts)
+            self._count(name, other.weights[name], other.senders[name])
 
     def average(self) -> State:
         """The weighted mean per name, float32."""
-        return {
-            name: (total.to(torch.float64) / (self.weights[name] * 2.0**self.places)).to(torch.float32)
-            for name, total in self.sums.items()
-        }
+        means = {}
+        for name, parts in self.sums.items():
+            means[name] = torch.empty(parts[0].shape)
+            for mean, first, *others in pieces(means[name], *parts):
+                total = sum(others, start=first)
+                mean.copy_(total.to(torch.float64) / (self.weights[name] * 2.0**self.places))
+        return means
 
     def participation(self, clients: int) -> dict[str, float]:
         """The share of all `clients` that sent each name."""
         return {name: senders / clients for name, senders in self.senders.items()}
 
-    def _accumulate(
-        self, sums: Mapping[str, torch.Tensor], weights: Mapping[str, int], senders: Mapping[str, int]
-    ) -> None:
-        for name, total in sums.items():
-            if name in self.sums:
-                self.sums[name] += total
-            else:
-                self.sums[name] = total.clone()
-            self.weights[name] = self.weights.get(name, 0) + weights[name]
-            self.senders[name] = self.senders.get(name, 0) + senders[name]
+    def _count(self, name: str, weight: int, senders: int) -> None:
+        self.weights[name] = self.weights.get(name, 0) + weight
+        self.senders[name] = self.senders.get(name, 0) + senders
+
+    def __getstate__(self) -> dict[str, object]:
+        """As arrays, which processes of one machine share without a copy."""
+        return {**vars(self), "sums": {name: [part.numpy() for part in parts] for name, parts in self.sums.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*not writable")  # another worker's sums are only read
+            sums = {name: [torch.from_numpy(part) for part in parts] for name, parts in state["sums"].items()}
+        vars(self).update(state, sums=sums)

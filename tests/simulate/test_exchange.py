@@ -1,16 +1,19 @@
 """The channel's exact sizes, the ledger's versions, and averages that do not depend on order."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from simulate.exchange.aggregation import LARGEST, AggregationError, ExactSum
 from simulate.exchange.channel import Float32Channel
 from simulate.exchange.ledger import Ledger
+from simulate.exchange.pieces import PIECE, l2_norm
 
 CHANNEL = Float32Channel()
 
@@ -30,8 +33,8 @@ def test_bfloat16_tensors_travel_as_float32():
 
 
 def test_nothing_to_send_is_no_bytes():
-    assert CHANNEL.encode({}) == b""
-    assert CHANNEL.decode(b"") == {}
+    assert len(CHANNEL.encode({})) == 0
+    assert CHANNEL.decode(CHANNEL.encode({})) == {}
     assert CHANNEL.size([]) == 0
 
 
@@ -45,7 +48,15 @@ def test_nothing_to_send_is_no_bytes():
 def test_planned_size_is_the_encoded_length(shapes):
     state = {name: torch.ones(tuple(shape)) for name, shape in shapes.items()}
     planned = CHANNEL.size((name, tuple(shape)) for name, shape in shapes.items())
-    assert planned == len(CHANNEL.encode(state))
+    payload = CHANNEL.encode(state)
+    assert planned == len(payload)
+    assert not state or payload.tobytes() == save(state)  # as the safetensors library writes it
+
+
+def test_a_payload_that_other_processes_share_is_only_read():
+    payload = CHANNEL.encode({"w": torch.tensor([1.0, 2.0])}).copy()
+    payload.flags.writeable = False
+    assert CHANNEL.decode(payload)["w"].tolist() == [1.0, 2.0]
 
 
 def test_average_is_weighted_by_hand():
@@ -90,8 +101,28 @@ def test_average_agrees_with_float64(pairs):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -2 * LARGEST])
 def test_what_cannot_be_summed_is_refused_by_name(bad):
+    total = ExactSum(1)
     with pytest.raises(AggregationError, match=r"update of layer\.w"):
-        ExactSum(1).add({"layer.w": torch.tensor([0.0, bad])}, 1)
+        total.add({"a": torch.ones(2), "layer.w": torch.tensor([0.0, bad])}, 1)
+    assert not total.sums
+
+
+def test_a_sum_travels_between_processes_and_is_merged_there():
+    parts = [ExactSum(3), ExactSum(3)]
+    parts[0].add({"w": torch.tensor([[3.0, 0.0]])}, 1)
+    parts[1].add({"w": torch.tensor([[0.0, 1.5]])}, 2)
+    first, second = pickle.loads(pickle.dumps(parts))
+    first.merge(second)
+    assert first.average()["w"].tolist() == [[1.0, 1.0]]  # (1 * 3 + 2 * 0) / 3, (1 * 0 + 2 * 1.5) / 3
+    assert first.participation(4) == {"w": 0.5}
+
+
+def test_long_tensors_are_worked_on_in_pieces_without_a_seam():
+    tensor = torch.randn(2 * PIECE + 7).mul_(0.01)
+    total = ExactSum(1)
+    total.add({"w": tensor}, 1)
+    assert torch.allclose(total.average()["w"], tensor, rtol=0, atol=2.0**-44)
+    assert l2_norm({"w": tensor}) == pytest.approx(float(tensor.double().norm()), rel=1e-12)
 
 
 def test_sums_of_different_scale_do_not_mix():
