@@ -1,10 +1,13 @@
 """A corpus: labelled examples in three splits, as Arrow tables."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from datasets import Dataset
+if TYPE_CHECKING:  # workers need the errors and names of this module, not the library
+    from datasets import Dataset
 
 Task = Literal["ner", "classification", "multilabel"]
 SPLITS = ("train", "validation", "test")

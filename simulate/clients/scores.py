@@ -1,11 +1,11 @@
-"""Metrics of predictions, all as fractions."""
+"""Metrics of predictions, all as fractions.
+
+seqeval and scikit-learn are imported when something is scored: workers, which only predict, do without them.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
-from seqeval.metrics import classification_report
-from seqeval.scheme import IOB2
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
 PRECISION_AT = 5
 
@@ -20,6 +20,9 @@ def entities(
         predicted: as many for each.
         types: entity types that get their own F1.
     """
+    from seqeval.metrics import classification_report
+    from seqeval.scheme import IOB2
+
     if not any(tag != "O" for sentence in (*gold, *predicted) for tag in sentence):
         return dict.fromkeys(("f1", "precision", "recall", *(f"f1_{kind}" for kind in types)), 0.0)
     report = classification_report(gold, predicted, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
@@ -39,6 +42,8 @@ def classes(gold: np.ndarray, logits: np.ndarray) -> dict[str, float]:
         gold: numbers of classes, shape (n,).
         logits: shape (n, classes).
     """
+    from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
+
     predicted = logits.argmax(axis=1)
     found = {
         "macro_f1": float(
@@ -66,6 +71,8 @@ def label_sets(gold: np.ndarray, logits: np.ndarray) -> dict[str, float]:
         gold: 0 or 1, shape (n, labels).
         logits: the same shape.
     """
+    from sklearn.metrics import f1_score, roc_auc_score
+
     predicted = logits > 0
     mixed = (gold.min(axis=0) == 0) & (gold.max(axis=0) == 1)
     one_value = gold.min() == gold.max()

@@ -11,7 +11,6 @@ from torch.nn import functional
 from simulate.clients import scores
 from simulate.clients.training import Batch
 from simulate.models.encoded import IGNORED, Encoded
-from simulate.models.tokenize import iob2_tags
 
 Prediction = tuple[list[np.ndarray], float, int]
 """What is predicted for each window of a batch, the summed loss of the batch (nats), and the labels in it."""
@@ -69,6 +68,11 @@ def _text_logits(split: Encoded, predictions: Sequence[np.ndarray]) -> np.ndarra
     logits = np.stack(predictions).astype(np.float64)
     counts = np.diff(split.window_offsets)
     return np.add.reduceat(logits, split.window_offsets[:-1], axis=0) / counts[:, None]
+
+
+def iob2_tags(types: Sequence[str]) -> tuple[str, ...]:
+    """The IOB2 tags of entity types: "O" first, then B- and I- of each type."""
+    return ("O", *(f"{prefix}-{entity}" for entity in types for prefix in "BI"))
 
 
 class Ner:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 IGNORED = -100
 """The label of a sub-word that has none; PyTorch's cross entropy leaves it out."""
@@ -75,6 +74,8 @@ class Encoded:
 
     def save(self, folder: Path) -> None:
         """Write each array as one column of an Arrow file of its own, named as the attribute."""
+        import pyarrow as pa
+
         facts = {"truncated": str(self.truncated), "lost_words": str(self.lost_words)}
         for name in _ARRAYS:
             array: np.ndarray = getattr(self, name)
@@ -90,6 +91,8 @@ class Encoded:
         Raises:
             FileNotFoundError: if they are not there.
         """
+        import pyarrow as pa
+
         arrays: dict[str, Any] = {}
         facts: dict[bytes, bytes] = {}
         for name in _ARRAYS:

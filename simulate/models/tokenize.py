@@ -21,11 +21,6 @@ _AT_ONCE = 1000
 Array = npt.NDArray[Any]
 
 
-def iob2_tags(types: Sequence[str]) -> tuple[str, ...]:
-    """The IOB2 tags of entity types: "O" first, then B- and I- of each type."""
-    return ("O", *(f"{prefix}-{entity}" for entity in types for prefix in "BI"))
-
-
 def encode(
     split: Mapping[str, Any],
     task: Task,

@@ -14,12 +14,13 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
+from simulate.clients.tasks import iob2_tags
 from simulate.models import ModelError, sources
 from simulate.models.attention import is_causal
 from simulate.models.backbone import ModelSettings, load_config, load_model, load_tokenizer, meta_model
 from simulate.models.encoded import IGNORED
 from simulate.models.structure import find_structure
-from simulate.models.tokenize import _encode_texts, _encode_words, encode, iob2_tags
+from simulate.models.tokenize import _encode_texts, _encode_words, encode
 
 TAGS = ("O", "B-problem", "I-problem")
 NUMBERS = {tag: number for number, tag in enumerate(TAGS)}
