@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench setup clean
+.PHONY: demo test test-slow lint bench bench-gpu setup clean
 
 demo: $(VENV)/ready
 	$(BIN)/skipfl compare demo $(if $(OUTPUT),-o $(OUTPUT))
@@ -22,6 +22,9 @@ lint: $(VENV)/ready-dev
 
 bench: $(VENV)/ready .bench/flower/ready .bench/pfl/ready
 	$(BIN)/skipfl bench --workload A,B,C $(if $(OUTPUT),-o $(OUTPUT))
+
+bench-gpu:
+	$(PYTHON) -m simulate.bench.gpu -o $(or $(OUTPUT),runs/bench-gpu)
 
 .bench/%/ready: $(VENV)/ready
 	PIP_FLAGS="$(PIP_FLAGS)" $(BIN)/python -m simulate.bench.environments $*

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from simulate.bench import BenchError, environments, race
+from simulate.bench import BenchError, environments, gpu, race
 from simulate.bench.contestants import bare, ours
 from simulate.bench.contestants.shared import FINAL, Plan
 from simulate.bench.launch import launch
@@ -241,3 +241,48 @@ def test_workloads_have_the_sizes_that_they_are_named_for():
     assert (c.clients, c.cohort) == (10_000, 1000)
     for workload in (a, b, c):
         assert np.all([workload.examples % workload.batch == 0, workload.cohort <= workload.clients])
+
+
+def test_gpu_measurements_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(gpu, "TINY", dataclasses.replace(gpu.TINY, workers=(1,)))
+    gpu.main(["--tiny", "-o", str(tmp_path)])
+    torch.set_num_threads(threads)
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    rows = {row["case"]: row for row in written["rows"]}
+    assert list(rows) == ["LoRA, rank 2", "2 layers, prefix cached", "2 layers", "full"]
+    for row in rows.values():
+        assert row["tokens_per_step"] == 32
+        assert row["utilisation"] == pytest.approx(
+            row["tokens_per_s"] * row["flops_per_token"] / written["peak_flops"], rel=1e-9
+        )
+        assert row["round_s"] > 0
+        assert row["peak_mb"] > 100
+    # 4 blocks of n = 32 x 32 (q, o) twice, 16 x 32 (k, v) twice, 32 x 64 three times = 9216; s = 16, d = 32
+    block, forward, backward = 9216, 2 * 9216 + 4 * 16 * 32, 2 * 9216 + 8 * 16 * 32
+    assert rows["full"]["flops_per_token"] == 4 * (forward + backward + 2 * block)
+    assert rows["2 layers"]["flops_per_token"] == 4 * forward + 2 * (backward + 2 * block)
+    assert rows["2 layers, prefix cached"]["flops_per_token"] == 2 * (forward + backward + 2 * block)
+    # adapters of rank 2 beside q (32 x 32) and v (16 x 32): 2 x (32 + 32) + 2 x (32 + 16) = 224
+    assert rows["LoRA, rank 2"]["flops_per_token"] == 4 * (forward + backward + (2 + 2 + 2) * 224)
+    assert "| full | 1 | 32 |" in capsys.readouterr().out
+
+
+BARE = """
+import sys
+from simulate.bench.gpu import main
+if __name__ == "__main__":
+    main(["--tiny", "-o", sys.argv[1]])
+    print("imported", sorted({"ray", "datasets", "seqeval", "sklearn", "pyarrow", "pandas"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.slow
+def test_gpu_measurements_need_few_packages_and_run_with_two_workers(tmp_path):
+    script = tmp_path / "bare.py"
+    script.write_text(BARE)
+    said = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "imported []"
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert [(row["workers"], row["note"]) for row in rows] == [(1, "")] * 4 + [(2, "")] * 4
+    assert all(row["round_s"] > 0 for row in rows)
