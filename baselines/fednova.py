@@ -35,6 +35,7 @@ def effective_steps(steps: int, train: TrainSettings) -> float:
 
 class FedNova(LayerScope):
     title: ClassVar[str] = "FedNova"
+    needs_mean: ClassVar[str] = "its step is the mean of normalised changes times the mean number of steps"
 
     def extras(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         return {EFFECTIVE_STEPS: (1,)}

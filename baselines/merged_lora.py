@@ -44,6 +44,8 @@ class Adapter:
 class MergedLoRA(LoRA):
     """LoRA whose base weights change too. The saved result is merged: plain weights, which need no peft."""
 
+    needs_mean: ClassVar[str] = "it merges exact means of products into the weights"
+
     def check(self, train: TrainSettings, server: ServerOptimizer) -> None:
         if server.title:
             raise MethodError(

@@ -36,6 +36,7 @@ PREFIX = "variate/"
 
 class Scaffold(LayerScope):
     title: ClassVar[str] = "SCAFFOLD"
+    needs_mean: ClassVar[str] = "the server's variate is the mean of the clients'"
 
     def check(self, train: TrainSettings, server: ServerOptimizer) -> None:
         unfit = {name: value for name, value in PLAIN_SGD.items() if getattr(train, name) != value}

@@ -363,7 +363,8 @@ def bench(
 
 @app.command("list")
 def list_(debug: Debug = False) -> None:
-    """List presets, methods, layer policies, corpora and partitioners."""
+    """List presets, methods, layer policies, aggregations, server optimizers, corpora and partitioners."""
+    from baselines.aggregation import AGGREGATIONS
     from baselines.policies import POLICIES
     from baselines.server import SERVER_OPTIMIZERS
     from partitions.corpora import CORPORA
@@ -375,6 +376,7 @@ def list_(debug: Debug = False) -> None:
         "presets": presets(),
         "methods": _first_lines(METHODS),
         "policies": POLICIES,
+        "aggregations": _first_lines(AGGREGATIONS),
         "server optimizers": _first_lines(SERVER_OPTIMIZERS),
         "corpora": _first_lines(CORPORA),
         "partitioners": _first_lines(PARTITIONERS),

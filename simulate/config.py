@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from baselines import METHODS
+from baselines.aggregation import AGGREGATIONS
 from baselines.server import SERVER_OPTIMIZERS
 from partitions.corpora import CORPORA
 from partitions.partitioners import PARTITIONERS
@@ -19,14 +20,21 @@ from simulate.engine.evaluation import EvaluateSettings
 from simulate.engine.executors import EngineSettings
 from simulate.engine.faults import FaultSettings
 from simulate.engine.prefix_cache import PrefixCacheSettings
+from simulate.method import MethodError
 from simulate.models.backbone import ModelSettings
 from simulate.registry import UnknownNameError, find, suggest
 from simulate.settings import Settings
 
-PARTS = {"corpus": CORPORA, "partition": PARTITIONERS, "method": METHODS, "server": SERVER_OPTIMIZERS}
+PARTS = {
+    "corpus": CORPORA,
+    "partition": PARTITIONERS,
+    "method": METHODS,
+    "aggregation": AGGREGATIONS,
+    "server": SERVER_OPTIMIZERS,
+}
 """The sections whose schema is that of the part they name."""
 
-DEFAULT_PARTS = {"server": "average"}
+DEFAULT_PARTS = {"aggregation": "mean", "server": "average"}
 """What a section names where it is left out."""
 
 UNION_BRANCH = re.compile(r"\[|^constrained-")
@@ -51,7 +59,8 @@ class ConfigError(ValueError):
 class Experiment(Settings):
     """Corpus x partition x model x method x engine settings x seed.
 
-    `corpus`, `partition`, `method` and `server` are parts chosen by name: `parts` has the name, the field the instance.
+    `corpus`, `partition`, `method`, `aggregation` and `server` are parts chosen by name: `parts` has the name, the
+    field the instance.
     """
 
     name: str
@@ -61,6 +70,7 @@ class Experiment(Settings):
     model: ModelSettings = ModelSettings()
     partition: Any
     method: Any
+    aggregation: Any
     server: Any
     train: TrainSettings = TrainSettings()
     cohort: CohortSettings = CohortSettings()
@@ -87,8 +97,8 @@ def load(source: str | Path, overrides: Sequence[str] = (), method: str | None =
 
     Args:
         source: a preset's name, or the path of a YAML file (such as a run folder's config.yaml).
-        overrides: ``key=value`` strings with dotted keys; values are YAML. `corpus`, `model`, `partition`, `method`
-            and `server` take a name; `corpus` also takes a folder.
+        overrides: ``key=value`` strings with dotted keys; values are YAML. `corpus`, `model`, `partition`, `method`,
+            `aggregation` and `server` take a name; `corpus` also takes a folder.
         method: the method's name, as `method=NAME` among the overrides.
 
     Raises:
@@ -156,7 +166,7 @@ def build(data: Mapping[str, Any]) -> Experiment:
 
     Raises:
         ConfigError: at the first unknown key, unknown name, wrong type or value out of range.
-        MethodError: if the method is not defined for the local training or the server optimizer.
+        MethodError: if the method is not defined for the local training, the aggregation or the server optimizer.
     """
     fields = dict(data)
     if "parts" in fields:
@@ -170,6 +180,8 @@ def build(data: Mapping[str, Any]) -> Experiment:
         fields[section] = check(part(section, chosen[section]), settings, f"{section}.")
     experiment = check(Experiment, {**fields, "parts": chosen})
     experiment.method.check(experiment.train, experiment.server)
+    if experiment.aggregation.title and (why := experiment.method.needs_mean):
+        raise MethodError(f"{experiment.method.title} needs aggregation=mean, not {chosen['aggregation']}: {why}")
     if experiment.faults and not experiment.method.pooled:
         _check_faults(experiment.faults, experiment.partition.clients, experiment.cohort)
     return experiment

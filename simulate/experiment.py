@@ -146,6 +146,7 @@ def run(
         labels=corpus.labels,
         model=experiment.model,
         method=experiment.method,
+        aggregation=experiment.aggregation,
         server=experiment.server,
         faults=(not experiment.method.pooled and experiment.faults) or FaultSettings(),
         train=train,
@@ -221,7 +222,11 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Serve
         "task": corpus.task,
         "metric": metric,
         "method": experiment.parts["method"],
-        "label": " + ".join(filter(None, [experiment.method.label(facts.structure), experiment.server.title])),
+        "label": " + ".join(
+            filter(
+                None, [experiment.method.label(facts.structure), experiment.aggregation.title, experiment.server.title]
+            )
+        ),
         "skip_ratio": None if layers is None else 1 - layers / depth,
         "rounds": scored[-1]["round"],
         "stopped": server.stopped,

@@ -99,6 +99,9 @@ class Method(BaseModel):
     pooled: ClassVar[bool] = False
     """Whether all clients' examples are handed to one client (the centralized bound)."""
 
+    needs_mean: ClassVar[str] = ""
+    """Why the method is only defined for the weighted mean of the updates; empty where any aggregation will do."""
+
     def check(self, train: TrainSettings, server: ServerOptimizer) -> None:
         """Refuse local training or a server optimizer for which the method is not defined; called before all else.
 

@@ -11,11 +11,10 @@ from transformers import PreTrainedConfig
 from partitions.corpus import Task
 from partitions.reader import CorpusReader
 from simulate.clients.tasks import TASKS
-from simulate.clients.training import TrainSettings
 from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
 from simulate.exchange.channel import Float32Channel
-from simulate.method import Method, Scope, Turn
+from simulate.method import Scope, Turn
 from simulate.models.backbone import meta_model
 from simulate.models.prefix import frozen_blocks
 from simulate.models.structure import Structure, find_structure
@@ -142,6 +141,7 @@ def make_plan(experiment: Experiment) -> Plan:
     exchanged = _with_extras(experiment, {name: shapes[name] for name in scope.exchanged})
     channel = Float32Channel()
     clients = 1 if experiment.method.pooled else experiment.partition.clients
+    cohort = cohort_size(experiment.cohort, clients)
     uploads = _uploads(experiment, structure, shapes, clients)
     return Plan(
         method=experiment.method.label(structure),
@@ -155,10 +155,10 @@ def make_plan(experiment: Experiment) -> Plan:
         transfer_bytes=round(sum(uploads) / len(uploads)),
         download_bytes=channel.size({**exchanged, **{name: shapes[name] for name in scope.merged}}.items()),
         setup_bytes=channel.size(shapes.items()),
-        memory_bytes=_memory(model, experiment.method, experiment.train, experiment.model.max_length),
+        memory_bytes=_memory(model, experiment, cohort),
         prefix=_prefix(experiment, model),
         clients=clients,
-        cohort=cohort_size(experiment.cohort, clients),
+        cohort=cohort,
         rounds=experiment.rounds,
     )
 
@@ -207,15 +207,17 @@ def size(count: float) -> str:
     return f"{count:.4g} {units[0]}"
 
 
-def _memory(model: Outline, method: Method, train: TrainSettings, length: int) -> int:
+def _memory(model: Outline, experiment: Experiment, cohort: int) -> int:
     """Estimated peak of a worker in bytes, beyond the Python process itself (about 500 MB).
 
     float32 weights; for each trained parameter its value at the round's start, gradient, optimizer moments (two for
     AdamW) and change; for each exchanged one also the encoded and decoded update and the int64 sum; for each extra one
     of the method that, the global value and the client's; and the activations kept for the backward pass of the blocks
     from the first trained one up, about 16 hidden + 4 intermediate floats a token and block, for a batch of the longest
-    examples.
+    examples. An aggregation of updates kept apart holds one int64 sum for each client that the worker visits, at most
+    `cohort`.
     """
+    method, train = experiment.method, experiment.train
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
     trained = sum(sizes[name] for name in model.scope.trained)
     exchanged = sum(sizes[name] for name in model.scope.exchanged)
@@ -225,5 +227,6 @@ def _memory(model: Outline, method: Method, train: TrainSettings, length: int) -
     depth = len(model.structure.blocks)
     first = next((place for place, block in enumerate(model.structure.blocks) if names & set(block)), depth)
     width = 16 * model.config.hidden_size + 4 * getattr(model.config, "intermediate_size", 4 * model.config.hidden_size)
-    activations = 4 * train.batch_size * length * (depth - first) * width
-    return 4 * sum(sizes.values()) + (12 + moments) * trained + 16 * exchanged + 24 * extras + activations
+    activations = 4 * train.batch_size * experiment.model.max_length * (depth - first) * width
+    apart = 8 * (cohort - 1) * exchanged if experiment.aggregation.apart else 0
+    return 4 * sum(sizes.values()) + (12 + moments) * trained + 16 * exchanged + 24 * extras + activations + apart

@@ -17,7 +17,7 @@ from simulate.plan import outline
 from simulate.registry import suggest
 
 SECTIONS = tuple(name for name in Experiment.model_fields if name != "parts")
-OWN_SECTIONS = ("train", "server", "evaluate")
+OWN_SECTIONS = ("train", "aggregation", "server", "evaluate")
 """Sections, beside `method`, of which one method of a comparison may have settings of its own."""
 
 

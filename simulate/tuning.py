@@ -20,7 +20,7 @@ from results import frames
 from simulate.config import ConfigError, Experiment, load, merge, nested, parse_overrides, read
 from simulate.study import fitting, method_key, own, refuse
 
-TUNABLE = ("train", "method", "server")
+TUNABLE = ("train", "method", "aggregation", "server")
 """Sections whose settings may differ between the methods of one comparison."""
 
 
@@ -82,7 +82,7 @@ def trials(
     refuse(overrides, {"seed": "--seeds", "method": "--methods", "method.name": "--methods"})
     for key in grid:
         full = own(key)[1]
-        if full in ("method.name", "server.name") or full.split(".")[0] not in TUNABLE or "." not in full:
+        if full.endswith(".name") or full.split(".")[0] not in TUNABLE or "." not in full:
             instead = {"seed": "; give --seeds instead", "method": "; give --methods instead"}.get(key, "")
             raise ConfigError(f"grid key {key}: only settings of {', '.join(TUNABLE)} are tuned{instead}")
     points = fitting([f"{key}={place}" for place, key in enumerate(grid)], methods)

@@ -119,11 +119,11 @@ class Server:
 
     def _aggregate(self, total: ExactSum) -> None:
         """The server step, and the new global values sent to the workers."""
-        average = total.average()
-        proposed = self.job.method.server_step(self.state, average, total.participation(len(self.job.shards)))
+        update, participation = self.job.aggregation.aggregate(total, len(self.job.shards))
+        proposed = self.job.method.server_step(self.state, update, participation)
         extras = {name: proposed.pop(name) for name in proposed.keys() - set(self.facts.scope.exchanged)}
         new = self.job.server.step(self.state, proposed, self.memory) | extras
-        new |= self._merge(average, total.weights)
+        new |= self._merge(update, total.weights)
         self.state |= new
         self.ledger.publish(new)
         self.executor.all("receive", self.channel.encode(new))

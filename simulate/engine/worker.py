@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from partitions.corpus import Task as CorpusTask
 from simulate import seeds
+from simulate.aggregator import Aggregator
 from simulate.clients.batches import client_batches
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import Batch, DivergenceError, TrainSettings, learning_rate, train_client, train_mode
@@ -48,6 +49,7 @@ class Job:
     labels: tuple[str, ...]
     model: ModelSettings
     method: Method
+    aggregation: Aggregator
     server: ServerOptimizer
     faults: FaultSettings
     train: TrainSettings
@@ -295,7 +297,8 @@ class Worker:
             received = self.channel.decode(faults.arrives(turn, payload))
             if faults.max_norm is not None and not (norm := l2_norm(received)) <= faults.max_norm:
                 return Verdict("rejected", f"L2 norm {norm:.4g}, more than {faults.max_norm:g}")
-            self._add(self.job.method.contribution(received, turn), weight, total_weight)
+            contribution = self.job.method.contribution(received, turn)
+            self._add(self.job.aggregation.receive(contribution, turn.client), weight, total_weight)
         except (PayloadError, AggregationError) as error:
             if not faults.rejects:
                 raise

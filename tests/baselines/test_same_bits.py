@@ -35,6 +35,8 @@ FAULTY = {"rounds": 3, "faults": FAULTS, "partition": {"name": "dirichlet", "cli
         ({"name": "layer_skipping", "layers": 2, "policy": "gradient_norm"}, "tiny_decoder", "ner_corpus", FAULTY),
         ({"name": "scaffold"}, "tiny_encoder", "ner_corpus", SGD | FAULTY),
         ({"name": "fedper", "layers": 2, "personal_layers": 1}, "tiny_encoder", "text_corpus", FAULTY),
+        ({"name": "layer_skipping", "budgets": [1, 3]}, "tiny_decoder", "text_corpus", {"aggregation": "trimmed_mean"}),
+        ({"name": "lora"}, "tiny_decoder", "ner_corpus", FAULTY | {"aggregation": "median", "server": "adam"}),
     ],
     ids=str,
 )

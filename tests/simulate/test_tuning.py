@@ -111,12 +111,15 @@ def test_the_grid_as_text():
         ({"train.lr": []}, "the grid is empty"),
         ({"train.lrr": [1]}, "unknown key train.lrr; did you mean 'train.lr'"),
         ({"method.rnk": [1]}, "unknown key method.rnk for layer_skipping, fedavg, lora; did you mean 'method.rank'"),
-        ({"seed": [0, 1]}, "grid key seed: only settings of train, method, server are tuned; give --seeds instead"),
+        (
+            {"seed": [0, 1]},
+            "grid key seed: only settings of train, method, aggregation, server are tuned; give --seeds instead",
+        ),
         ({"rounds": [2, 4]}, "grid key rounds: only settings of"),
         ({"corpus.train": [10]}, "grid key corpus.train: only settings of"),
         (
             {"lora.evaluate.every": [2]},
-            "grid key lora.evaluate.every: only settings of train, method, server are tuned",
+            "grid key lora.evaluate.every: only settings of train, method, aggregation, server are tuned",
         ),
         ({"lora.rnk": [1]}, "unknown key lora.rnk; did you mean 'lora.rank'"),
         ({"fedprox.mu": [1]}, "fedprox.mu: fedprox is not among the methods here (layer_skipping, fedavg, lora)"),
