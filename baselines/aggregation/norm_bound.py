@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from simulate.aggregator import Aggregator
-from simulate.exchange.channel import State, l2_norm
+from simulate.exchange.channel import State
+from simulate.exchange.pieces import l2_norm
 
 
 class NormBound(Aggregator):
