@@ -45,6 +45,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForSequenceClassification, LlamaConfig, PreTrainedTokenizerFast
 
+from baselines.aggregation.mean import Mean
 from baselines.fedavg import FedAvg
 from baselines.layer_skipping import LayerSkipping
 from baselines.server.average import Average
@@ -357,6 +358,7 @@ class Bench:
             labels=LABELS,
             model=ModelSettings(name=str(self.model), max_length=self.size.tokens),
             method=case.method,
+            aggregation=Mean(),
             server=Average(),
             faults=FaultSettings(),
             train=TrainSettings(optimizer="adamw", lr=1e-5, batch_size=batch, precision="bf16"),
