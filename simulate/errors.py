@@ -9,6 +9,7 @@ from simulate.config import ConfigError
 from simulate.engine.executors import EngineError
 from simulate.engine.prefix_cache import PrefixCacheError
 from simulate.engine.records import RunFolderError
+from simulate.engine.shared import SharedFolderError
 from simulate.exchange.aggregation import AggregationError
 from simulate.method import MethodError
 from simulate.models import ModelError
@@ -26,4 +27,5 @@ USER_ERRORS = (
     PrefixCacheError,
     ResultsError,
     RunFolderError,
+    SharedFolderError,
 )

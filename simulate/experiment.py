@@ -154,6 +154,7 @@ def run(
         splits=splits,
         shards=shards,
         device=workers.device,
+        workers=workers.workers,
         threads=experiment.engine.threads,
     )
     workers.start(job)

@@ -1,25 +1,19 @@
 """Hidden states at the end of the frozen prefix: computed once, kept in a file that all workers of a machine share."""
 
-import fcntl
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
 from pydantic import Field
 
-from partitions.cache import cache_folder
+from simulate.engine.shared import SharedFolder, SharedFolderError
 from simulate.models.encoded import Encoded
 from simulate.settings import Settings
 
 
-class PrefixCacheError(OSError):
+class PrefixCacheError(RuntimeError):
     """Hidden states that cannot be kept; the message says what to change."""
 
 
@@ -65,7 +59,7 @@ class PrefixCache:
     same bits are kept whatever the order and the number of workers.
 
     Args:
-        key: of the run; its workers on one machine share what is kept.
+        folder: what the run's workers on one machine share.
         settings: dtype and limit.
         splits: the encoded splits.
         shards: for each client, the indices of its training examples.
@@ -77,7 +71,7 @@ class PrefixCache:
 
     def __init__(
         self,
-        key: str,
+        folder: SharedFolder,
         settings: PrefixCacheSettings,
         splits: Mapping[str, Encoded],
         shards: Sequence[np.ndarray],
@@ -88,10 +82,12 @@ class PrefixCache:
         self.lengths = {name: split.lengths for name, split in splits.items()}
         self.first, rows = self._places(splits, shards, int(settings.limit_gb * 1e9) // (width * self.dtype.itemsize))
         self.bytes_kept = rows * width * self.dtype.itemsize
-        self._folder = _Shared(cache_folder() / f"prefix-{key}")
         windows = sum(len(first) for first in self.first.values())
-        self._states = self._folder.tensor("states", rows * width, self.dtype).view(rows, width)
-        done = self._folder.tensor("done", windows, torch.uint8).numpy()
+        try:
+            self._states = folder.tensor("states", rows * width, self.dtype).view(rows, width)
+        except SharedFolderError as error:
+            raise PrefixCacheError(f"{error}; set prefix_cache.limit_gb, or prefix_cache.enabled=false") from error
+        done = folder.tensor("done", windows, torch.uint8).numpy()
         ends = np.cumsum([len(first) for first in self.first.values()])
         self._done = dict(zip(self.first, np.split(done, ends[:-1]), strict=True))
 
@@ -136,59 +132,3 @@ class PrefixCache:
 
     def _rows(self, split: str, windows: np.ndarray) -> list[tuple[int, int]]:
         return list(zip(self.first[split][windows].tolist(), self.lengths[split][windows].tolist(), strict=True))
-
-    def close(self) -> None:
-        """Let go of the files; the last worker to do so removes them."""
-        del self._states, self._done
-        self._folder.close()
-
-
-class _Shared:
-    """A folder that the workers of a run on one machine share, gone with the last of them.
-
-    Each holds a shared lock as long as it lives. Whoever comes or goes removes the folders that nobody holds any more,
-    those of killed runs too.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(path.parent / "prefix.lock"):
-                self._sweep()
-                path.mkdir(mode=0o700, exist_ok=True)  # what is made of protected text is protected
-                self._lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-                fcntl.flock(self._lock, fcntl.LOCK_SH)
-        except OSError as error:
-            raise PrefixCacheError(f"{path}: cannot be written ({error.strerror})") from error
-
-    def tensor(self, name: str, elements: int, dtype: torch.dtype) -> torch.Tensor:
-        """A tensor in a file of the folder, zeros at first, that all who open it see."""
-        file = self.path / name
-        size = max(1, elements) * dtype.itemsize
-        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        except OSError as error:
-            raise PrefixCacheError(
-                f"{file}: no room for {size / 1e9:.3g} GB of hidden states ({error.strerror}); set "
-                "prefix_cache.limit_gb, or prefix_cache.enabled=false"
-            ) from error
-        finally:
-            os.close(descriptor)
-        return torch.from_file(str(file), shared=True, size=max(1, elements), dtype=dtype)[:elements]
-
-    def close(self) -> None:
-        os.close(self._lock)
-        with suppress(OSError), FileLock(self.path.parent / "prefix.lock"):
-            self._sweep()
-
-    def _sweep(self) -> None:
-        for folder in self.path.parent.glob("prefix-*"):
-            with suppress(OSError):
-                descriptor = os.open(folder / "lock", os.O_RDWR)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder)
-                finally:
-                    os.close(descriptor)

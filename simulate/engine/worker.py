@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from partitions.corpus import Task as CorpusTask
 from simulate import seeds
@@ -21,14 +20,16 @@ from simulate.clients.training import Batch, DivergenceError, TrainSettings, lea
 from simulate.engine.faults import FaultSettings
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCache, PrefixCacheSettings, PrefixCounts
+from simulate.engine.shared import SharedFolder
+from simulate.engine.weights import load
 from simulate.exchange.aggregation import AggregationError, ExactSum
 from simulate.exchange.channel import Float32Channel, Payload, PayloadError, State
 from simulate.exchange.pieces import l2_norm
 from simulate.method import Method, Scope, Turn, Visit
-from simulate.models.backbone import ModelSettings, load_model
+from simulate.models.backbone import ModelSettings
 from simulate.models.encoded import Encoded
 from simulate.models.prefix import Prefix, frozen_blocks
-from simulate.models.structure import Structure, find_structure
+from simulate.models.structure import Structure
 from simulate.server_optimizer import ServerOptimizer
 
 
@@ -57,6 +58,7 @@ class Job:
     splits: Mapping[str, Encoded]
     shards: tuple[np.ndarray, ...]
     device: str
+    workers: int
     threads: int
 
 
@@ -134,22 +136,26 @@ class Worker:
         self.task = TASKS[job.task](job.labels)
         self.channel = Float32Channel()
         reset_peak()
-        model, tokenizer = load_model(job.model, job.task, self.task.model_labels, job.seed)
-        self.full = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-        with seeds.torch_draws(job.seed, "method"):
-            job.method.prepare(model)
-        model.to(job.device)
-        self.model: PreTrainedModel = model
-        self.pad = tokenizer.pad_token_id
-        self.structure = find_structure(self.model)
-        self.scope = job.method.scope(self.structure)
+        self.folder = SharedFolder(job.key)
+        try:
+            self._begin_job()
+        except BaseException:
+            self.folder.close()
+            raise
+
+    def _begin_job(self) -> None:
+        job = self.job
+        sharing = job.workers > 1 and job.device == "cpu"
+        loaded = load(
+            job.model, job.task, self.task.model_labels, job.seed, job.method, self.folder if sharing else None
+        )
+        self.model = loaded.model.to(job.device)
+        self.pad, self.full, self.structure, self.scope = loaded.pad, loaded.full, loaded.structure, loaded.scope
         self.trainable = {name: self.model.get_parameter(name) for name in self.scope.trained}
         self.trained: dict[str, torch.nn.Parameter] = {}
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(False)
         extras = job.method.extras({name: tuple(self.trainable[name].shape) for name in self.scope.exchanged})
         self.extras = {name: torch.zeros(shape, device=job.device) for name, shape in extras.items()}
-        self.start: State = {name: parameter.detach().clone() for name, parameter in self.trainable.items()}
+        self.start: State = {name: tensor.to(job.device) for name, tensor in loaded.initial.items()}
         for name in (*self.scope.frozen, *self.scope.merged):  # no client changes these: the model itself holds them
             self.start[name] = self.model.get_parameter(name).detach()
         self.autocast = torch.autocast(job.device, torch.bfloat16, enabled=job.train.precision == "bf16")
@@ -168,7 +174,7 @@ class Worker:
         prefix = Prefix(self.model, self.structure, blocks)
         if not prefix.agrees(self.pad):
             return None, None, PrefixCounts(0, f"the blocks of {type(self.model).__name__} cannot be run apart")
-        cache = PrefixCache(job.key, job.prefix_cache, job.splits, job.shards, prefix.width())
+        cache = PrefixCache(self.folder, job.prefix_cache, job.splits, job.shards, prefix.width())
         return prefix, cache, PrefixCounts(blocks, "", cache.bytes_kept)
 
     def facts(self) -> ModelFacts:
@@ -197,7 +203,12 @@ class Worker:
     def receive(self, payload: Payload) -> None:
         """Take the round's global values."""
         for name, tensor in self.channel.decode(payload).items():
-            self._global(name).copy_(tensor)
+            if name in self.scope.merged:
+                self.start[name].copy_(tensor)
+                continue
+            values = self.extras if name in self.extras else self.start
+            # what other processes hold too is neither copied nor written to; the rest is overwritten by its sender
+            values[name] = (tensor.clone() if payload.flags.writeable else tensor).to(self.job.device)
         self.clean = False
 
     def _global(self, name: str) -> torch.Tensor:
@@ -417,5 +428,4 @@ class Worker:
 
     def close(self) -> None:
         """Let go of what the workers of a machine share."""
-        if self.cache:
-            self.cache.close()
+        self.folder.close()

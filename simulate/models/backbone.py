@@ -1,6 +1,6 @@
 """The model of an experiment: any transformers backbone with a new task head, and its tokenizer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
 
 from partitions.corpus import Task
 from simulate.models import ModelError
@@ -113,10 +114,37 @@ def load_model(
             model = _from_checkpoint(settings, task, config, str(folder))
         else:
             model = _from_config(settings, task, config)
-    saved_without_mask = getattr(config, "is_causal", True) is False
-    if is_causal(config) and (settings.bidirectional or saved_without_mask):
+    return _finished(model, settings), tokenizer
+
+
+def empty_model(
+    settings: ModelSettings,
+    task: Task,
+    labels: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    fresh: Iterable[str],
+) -> PreTrainedModel:
+    """What `load_model` gives, but for the values of the parameters: memory that has not been touched yet.
+
+    Args:
+        tokenizer: of the model, from `load_tokenizer`.
+        fresh: the parameters that the checkpoint did not bring, `fresh_parameters` of the loaded model.
+    """
+    config = _with_labels(load_config(settings), task, labels)
+    config.pad_token_id = tokenizer.pad_token_id
+    with no_init_weights():
+        model = _from_config(settings, task, config)
+    model.tie_weights()
+    model.fresh_parameters = frozenset(fresh)
+    return _finished(model, settings)
+
+
+def _finished(model: PreTrainedModel, settings: ModelSettings) -> PreTrainedModel:
+    """The model in evaluation mode, without its causal mask where that is wanted or was so when it was saved."""
+    saved_without_mask = getattr(model.config, "is_causal", True) is False
+    if is_causal(model.config) and (settings.bidirectional or saved_without_mask):
         remove_causal_mask(model)
-    return model.eval(), tokenizer
+    return model.eval()
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:

@@ -17,6 +17,7 @@ from partitions.cache import cache_folder
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import train_mode
 from simulate.engine.prefix_cache import PrefixCache, PrefixCacheError, PrefixCacheSettings
+from simulate.engine.shared import SharedFolder
 from simulate.models.attention import is_causal, remove_causal_mask
 from simulate.models.encoded import IGNORED, Encoded, flat
 from simulate.models.prefix import Prefix, frozen_blocks
@@ -42,6 +43,7 @@ def texts(task: str) -> Encoded:
 class Split:
     """A model whose blocks below `depth` are frozen, and the cache of their hidden states."""
 
+    folder: SharedFolder
     model: nn.Module
     structure: Structure
     prefix: Prefix
@@ -63,8 +65,9 @@ class Split:
         assert frozen_blocks(structure, trained) == (depth, "")
         prefix, data = Prefix(model, structure, depth), texts(task)
         assert prefix.agrees(pad=0)
-        cache = PrefixCache(key, PrefixCacheSettings(), {"train": data}, [np.arange(len(LENGTHS))], prefix.width())
-        return cls(model, structure, prefix, cache, TASKS[task](TAGS if task != "ner" else ("problem",)), data)
+        folder, shards = SharedFolder(key), [np.arange(len(LENGTHS))]
+        cache = PrefixCache(folder, PrefixCacheSettings(), {"train": data}, shards, prefix.width())
+        return cls(folder, model, structure, prefix, cache, TASKS[task](TAGS if task != "ner" else ("problem",)), data)
 
     def batch(self, windows: list[int]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         batch = self.task.collate(self.data, np.array(windows), 0)
@@ -104,12 +107,12 @@ def test_kept_states_give_the_same_loss_and_gradients(family: str, task: str) ->
         for windows in ([0, 2, 5], [0, 1, 6, 4], [4], [3, 3]):  # nothing padded, much padded, one sub-word, twice
             require_equal(split, windows)
         if depth == 2 and family in DECODERS and is_causal(split.model.config):
-            split.cache.close()
+            split.folder.close()
             split = Split.make(family, task, depth, f"{family}-{task}-open", bidirectional=True)
             split.keep([4, 1, 3], [0, 2, 5, 6])
             require_equal(split, [0, 1, 6, 4])
-        split.cache.close()
-    assert not list(cache_folder().glob(f"prefix-{family}-*"))
+        split.folder.close()
+    assert not list(cache_folder().glob(f"run-{family}-*"))
 
 
 def test_running_the_halves_leaves_the_model_as_it_was() -> None:
@@ -122,7 +125,7 @@ def test_running_the_halves_leaves_the_model_as_it_was() -> None:
     split.prefix.outputs(batch, split.prefix.states(batch))
     assert {name: module.training for name, module in split.model.named_modules()} == before
     assert not any("forward" in vars(module) or module._forward_pre_hooks for module in split.model.modules())
-    split.cache.close()
+    split.folder.close()
 
 
 def test_blocks_that_hand_on_more_than_hidden_states_are_found_out() -> None:
@@ -132,7 +135,7 @@ def test_blocks_that_hand_on_more_than_hidden_states_are_found_out() -> None:
     blocks[1].register_forward_pre_hook(lambda module, args: remembered.update(handed_on=args[0].abs().sum()))
     blocks[2].register_forward_hook(lambda module, args, output: output + remembered["handed_on"])
     assert not split.prefix.agrees(pad=0)
-    split.cache.close()
+    split.folder.close()
 
 
 def test_what_is_trained_low_has_no_prefix() -> None:
@@ -148,7 +151,8 @@ def test_there_is_room_for_evaluation_first_then_for_clients_in_order() -> None:
     shards = [np.array([0, 1]), np.array([2, 3]), np.array([4]), np.array([5, 6])]
     # 36 sub-words of validation; clients of 10, 12, 1 and 13; width 2 in float32: 8 bytes a sub-word
     settings = PrefixCacheSettings(limit_gb=(36 + 10 + 12) * 8 / 1e9)
-    cache = PrefixCache("room", settings, {"train": data, "validation": data}, shards, 2)
+    folder = SharedFolder("room")
+    cache = PrefixCache(folder, settings, {"train": data, "validation": data}, shards, 2)
     assert cache.bytes_kept == (36 + 10 + 12) * 8
     assert cache.keeps("validation", np.arange(7))
     assert [cache.keeps("train", shard) for shard in shards] == [True, True, False, False]
@@ -160,45 +164,44 @@ def test_there_is_room_for_evaluation_first_then_for_clients_in_order() -> None:
     assert torch.equal(read[1], states[0])
     assert torch.equal(read[0, :5], states[1, :5])
     assert not read[0, 5:].any()
-    cache.close()
+    folder.close()
 
 
 def test_no_room_on_the_disk_is_said(monkeypatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    folder = SharedFolder("full")
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(
         PrefixCacheError, match=r"no room for .* \(No space left on device\); set prefix_cache.limit_gb"
     ):
-        PrefixCache("full", PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2)
+        PrefixCache(folder, PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2)
+    folder.close()
 
 
-def hold(key: str, ready, wait: bool) -> None:
-    cache = PrefixCache(key, PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2)
-    cache.write("train", np.array([1]), torch.ones(1, 3, 2))
+def hold(key: str, ready) -> None:
+    folder = SharedFolder(key)
+    folder.tensor("numbers", 3, torch.float32)[1] = 5
     ready.set()
-    if wait:
-        signal.pause()
+    signal.pause()
 
 
 def test_workers_share_what_is_kept_and_a_killed_one_leaves_nothing() -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    other = context.Process(target=hold, args=("shared", ready, True))
+    other = context.Process(target=hold, args=("shared", ready))
     other.start()
     assert ready.wait(60)
-    cache = PrefixCache("shared", PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2)
-    assert not cache.lacks("train", np.array([1]))
-    assert cache.read("train", np.array([1])).tolist() == [[[1, 1]] * 3]
-    folder = cache_folder() / "prefix-shared"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    cache.close()
-    assert folder.is_dir()  # the other process still holds it
+    folder = SharedFolder("shared")
+    assert folder.tensor("numbers", 3, torch.float32).tolist() == [0, 5, 0]
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    folder.close()
+    assert folder.path.is_dir()  # the other process still holds it
     other.kill()
     other.join()
-    PrefixCache("next", PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2).close()
-    assert not folder.is_dir()
+    SharedFolder("next").close()
+    assert not folder.path.is_dir()
 
 
 def close_tensors(one: Path, other: Path) -> None:

@@ -1,0 +1,83 @@
+"""What the workers of a run share on one machine: tensors in files that all map into their memory."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+from filelock import FileLock
+
+from partitions.cache import cache_folder
+
+
+class SharedFolderError(RuntimeError):
+    """A folder that cannot be written to; the message names it and why."""
+
+
+class SharedFolder:
+    """A folder in the cache that is gone with the last of the run's workers.
+
+    Each worker holds a shared lock as long as it lives. Whoever comes or goes removes the folders that nobody holds any
+    more, those of killed runs too.
+
+    Args:
+        key: of the run.
+
+    Raises:
+        SharedFolderError: if the cache folder cannot be written to.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.path = cache_folder() / f"run-{key}"
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._coming_and_going():
+                self._sweep()
+                self.path.mkdir(mode=0o700, exist_ok=True)  # what is made of protected text is protected
+                self._held = os.open(self.path / "held", os.O_CREAT | os.O_RDWR, 0o600)
+                fcntl.flock(self._held, fcntl.LOCK_SH)
+        except OSError as error:
+            raise SharedFolderError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+    def tensor(self, name: str, elements: int, dtype: torch.dtype) -> torch.Tensor:
+        """A flat tensor in a file of the folder, zeros at first, that all who open it see.
+
+        Raises:
+            SharedFolderError: if there is no room on the disk.
+        """
+        file, size = self.path / name, max(1, elements) * dtype.itemsize
+        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)  # a write into a mapped file that finds the disk full is a crash
+        except OSError as error:
+            raise SharedFolderError(f"{file}: no room for {size / 1e9:.3g} GB ({error.strerror})") from error
+        finally:
+            os.close(descriptor)
+        return torch.from_file(str(file), shared=True, size=max(1, elements), dtype=dtype)[:elements]
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Within the block, no other worker is in a block of this name."""
+        with FileLock(self.path / f"{name}.lock"):
+            yield
+
+    def close(self) -> None:
+        """Let go; the last worker to do so removes the folder."""
+        os.close(self._held)
+        with suppress(OSError), self._coming_and_going():
+            self._sweep()
+
+    def _coming_and_going(self) -> FileLock:
+        return FileLock(self.path.parent / "run.lock")
+
+    def _sweep(self) -> None:
+        for folder in self.path.parent.glob("run-*"):
+            with suppress(OSError):
+                descriptor = os.open(folder / "held", os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder)
+                finally:
+                    os.close(descriptor)

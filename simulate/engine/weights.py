@@ -1,0 +1,103 @@
+"""The model of a worker, ready for its method: weights of its own where they change, else those that all share."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from partitions.corpus import Task
+from simulate import seeds
+from simulate.engine.shared import SharedFolder
+from simulate.method import Method, Scope
+from simulate.models.backbone import ModelSettings, empty_model, load_model, load_tokenizer
+from simulate.models.structure import Structure, find_structure
+
+WRITTEN = "weights.json"
+"""The file of the shared folder that says that the weights are there, and which the checkpoint did not bring."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A prepared model. No parameter asks for gradients.
+
+    Attributes:
+        pad: number of the padding token.
+        full: shapes of its tensors before the method changed anything, by name.
+        initial: the values that it begins with, of all that is trained: not to be written to.
+    """
+
+    model: PreTrainedModel
+    pad: int
+    full: dict[str, tuple[int, ...]]
+    structure: Structure
+    scope: Scope
+    initial: dict[str, torch.Tensor]
+
+
+def load(
+    settings: ModelSettings,
+    task: Task,
+    labels: Sequence[str],
+    seed: int,
+    method: Method,
+    folder: SharedFolder | None = None,
+) -> Loaded:
+    """The model of a run, on the CPU.
+
+    Args:
+        settings: which model.
+        task: decides the head.
+        labels: names of the head's outputs, in order.
+        seed: of the run.
+        method: what changes the model and says what is trained.
+        folder: where the first of several workers writes the weights, for all to map into their memory; None where
+            there is one worker.
+
+    Raises:
+        ModelError, MethodError: as the model and the method do.
+        SharedFolderError: if there is no room for the weights.
+    """
+    if folder is None:
+        model, tokenizer = load_model(settings, task, labels, seed)
+        found = _prepared(model, method, seed)
+        initial = {name: model.get_parameter(name).detach().clone() for name in found["scope"].trained}
+        return Loaded(pad=tokenizer.pad_token_id, initial=initial, **found)
+    with folder.alone("weights"):
+        written = folder.path / WRITTEN
+        first = not written.exists()
+        if first:
+            model, tokenizer = load_model(settings, task, labels, seed)
+        else:
+            tokenizer = load_tokenizer(settings)
+            model = empty_model(settings, task, labels, tokenizer, json.loads(written.read_text()))
+        found = _prepared(model, method, seed)
+        parameters = dict(model.named_parameters())
+        flat = folder.tensor("weights", sum(map(torch.Tensor.numel, parameters.values())), torch.float32)
+        parts = flat.split([parameter.numel() for parameter in parameters.values()])
+        shared = {name: part.view(parameters[name].shape) for name, part in zip(parameters, parts, strict=True)}
+        if first:
+            for name, parameter in parameters.items():
+                shared[name].copy_(parameter.detach())
+            written.write_text(json.dumps(sorted(getattr(model, "fresh_parameters", ()))))
+    scope = found["scope"]
+    changing = {*scope.trained, *scope.merged}
+    for name, parameter in parameters.items():
+        if name not in changing:
+            parameter.data = shared[name]
+        elif not first:
+            parameter.data.copy_(shared[name])
+    return Loaded(pad=tokenizer.pad_token_id, initial={name: shared[name] for name in scope.trained}, **found)
+
+
+def _prepared(model: PreTrainedModel, method: Method, seed: int) -> dict[str, Any]:
+    """The model as the method wants it, and its parts."""
+    full = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    with seeds.torch_draws(seed, "method"):
+        method.prepare(model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    structure = find_structure(model)
+    return {"model": model, "full": full, "structure": structure, "scope": method.scope(structure)}
