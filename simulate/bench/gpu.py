@@ -291,7 +291,7 @@ class Bench:
         return {"note": f"out of memory with {self.size.batches[-1] * self.size.tokens} tokens a step"}
 
     def _measure_with(self, workers: Workers, case: Case, batch: int) -> dict[str, Any]:
-        job = self._job(case, batch)
+        job = self._job(case, batch, workers.count)
         began = time.monotonic()
         workers.start(job)
         facts: ModelFacts = workers.first("facts")
@@ -345,7 +345,7 @@ class Bench:
     def _examples(self, client: int) -> int:
         return len(self._shards[client])
 
-    def _job(self, case: Case, batch: int) -> Job:
+    def _job(self, case: Case, batch: int, workers: int) -> Job:
         """Clients 0 and 1 with few and with more examples, then those of the rounds; none shares an example."""
         ends = np.cumsum([0, SHORT, LONG, *[SHORT] * self.size.clients]) * self.size.batches[0]
         self._shards = tuple(np.arange(begin, end) for begin, end in pairwise(ends))
@@ -370,6 +370,7 @@ class Bench:
             },
             shards=self._shards,
             device=self.device,
+            workers=workers,
             threads=max(1, (os.cpu_count() or 1) // max(self.size.workers)),
         )
 
