@@ -10,7 +10,8 @@ equally long: there the number of steps is taken, which is this project's choice
 
 Exchanged: the tensors of the scope, up and down, and ||a_i||_1 up (4 bytes and its header). Where clients train
 different layers, each layer moves by tau_eff of the whole cohort. Nothing to choose: where all clients take equally
-many steps this is FedAvg; it differs where examples are unequally spread and `train.local_epochs` counts.
+many steps this is FedAvg; it differs where examples are unequally spread and `train.local_epochs` counts, or where
+`train.partial_work` makes clients slow.
 """
 
 from collections.abc import Mapping

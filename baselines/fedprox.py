@@ -2,6 +2,7 @@
 
 Client i minimises h_i(w) = F_i(w) + (mu / 2) ||w - w_t||^2, so that its gradient gains mu (w - w_t). Exchanged, up and
 down: what the scope says, the whole model unless `layers` or `skip_ratio` choose blocks. The server averages (FedAvg).
+The paper's inexact local work, clients that take fewer steps and still count, is `train.partial_work` of every method.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from results.wording import setting, with_words
 
 RUN_COLUMNS = ("run", "name", "task", "metric", "method", "label", "seed", "skip_ratio")
-FREE_SETTINGS = ("name", "seed", "engine")
+FREE_SETTINGS = ("name", "seed", "engine", "prefix_cache")
 """Settings in which repetitions of one experiment may differ without measuring something else."""
 SHARED_SETTINGS = ("corpus", "model", "partition", "cohort", "faults", "rounds")
 """Settings that all runs of one table or figure must share; of `rounds` a run may have stopped early. In all others

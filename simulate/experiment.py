@@ -134,6 +134,7 @@ def run(
     shards = tuple(prepared.partition.indices(client) for client in range(prepared.partition.num_clients))
     train = experiment.train
     if experiment.method.pooled:
+        train = train.model_copy(update={"partial_work": None})  # there are no slow clients
         if train.local_steps is not None:  # as many steps as the cohort would take together
             together = train.local_steps * cohort_size(experiment.cohort, len(shards))
             train = train.model_copy(update={"local_steps": together})

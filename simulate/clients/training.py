@@ -28,6 +28,9 @@ class TrainSettings(Settings):
         batch_size: examples a step. Here and below an example that is read in several windows counts once for each.
         local_epochs: passes over the client's examples each round.
         local_steps: steps each round instead of `local_epochs`; batches go round the client's examples.
+        partial_work: probability that a client of a round is too slow for all its steps and takes a number of them
+            that is drawn evenly from 1 to all; what it has learned counts (the inexact local work of FedProx, Li et al.
+            2020, arXiv 1812.06127, sections 3.2 and 5.2, where whole epochs are drawn). null for none.
         clip_norm: largest L2 norm of the gradient over all trained tensors; null for none.
         warmup_rounds: rounds over which the learning rate rises linearly to `lr`.
         decay: how it falls over the remaining rounds, linear or cosine to `final_lr` x lr at the last round.
@@ -42,6 +45,7 @@ class TrainSettings(Settings):
     batch_size: Annotated[int, Field(ge=1)] = 8
     local_epochs: Annotated[int, Field(ge=1)] = 1
     local_steps: Annotated[int, Field(ge=1)] | None = None
+    partial_work: Annotated[float, Field(gt=0, le=1)] | None = None
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     warmup_rounds: Annotated[int, Field(ge=0)] = 0
     decay: Literal["none", "linear", "cosine"] = "none"

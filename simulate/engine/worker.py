@@ -14,7 +14,7 @@ import torch
 from partitions.corpus import Task as CorpusTask
 from simulate import seeds
 from simulate.aggregator import Aggregator
-from simulate.clients.batches import client_batches
+from simulate.clients.batches import client_batches, local_steps
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import Batch, DivergenceError, TrainSettings, learning_rate, train_client, train_mode
 from simulate.engine.faults import FaultSettings
@@ -268,7 +268,7 @@ class Worker:
             result = train_client(
                 self._forward,
                 self.trained,
-                self._batches(turn, "batches"),
+                self._batches(turn, "batches", self._steps(turn)),
                 job.train,
                 lr,
                 lambda trained: job.method.local_term(trained, start, memory),
@@ -334,12 +334,18 @@ class Worker:
         for parameter in self.trained.values():
             parameter.requires_grad_(True)
 
-    def _batches(self, turn: Turn, purpose: str) -> Iterator[Batch]:
-        """A client's batches of a round, in an order of its own for each purpose."""
+    def _steps(self, turn: Turn) -> int:
+        """How many steps a client takes in a round."""
+        windows = self.job.splits["train"].windows(self.job.shards[turn.client])
+        rng = seeds.generator(self.job.seed, "partial_work", turn.round, turn.client)
+        return local_steps(self.job.train, len(windows), rng)
+
+    def _batches(self, turn: Turn, purpose: str, steps: int | None = None) -> Iterator[Batch]:
+        """A client's batches of a round, or the first few, in an order of its own for each purpose."""
         train = self.job.splits["train"]
         rng = seeds.generator(self.job.seed, purpose, turn.round, turn.client)
         shard = train.windows(self.job.shards[turn.client])
-        batches = list(client_batches(self.job.train, shard, train.lengths, rng))
+        batches = list(client_batches(self.job.train, shard, train.lengths, rng))[:steps]
         if self.cache and self.cache.keeps("train", shard):
             size = self.job.train.batch_size
             order = shard[np.argsort(train.lengths[shard], kind="stable")]

@@ -5,6 +5,7 @@ import pytest
 from tests.runs import experiment, require_same_bits
 
 SGD = {"train": {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}}
+PARTIAL = {"train": {"lr": 0.01, "batch_size": 4, "partial_work": 0.7}}
 HALF = {"cohort": {"count": 2}, "rounds": 3}
 FAULTS = {
     "availability": 0.8,
@@ -26,7 +27,7 @@ FAULTY = {"rounds": 3, "faults": FAULTS, "partition": {"name": "dirichlet", "cli
         ({"name": "scaffold"}, "tiny_decoder", "ner_corpus", SGD | HALF),
         ({"name": "scaffold", "layers": 2, "policy": "random"}, "tiny_encoder", "text_corpus", SGD | HALF),
         ({"name": "scaffold", "budgets": [1, 2]}, "tiny_decoder", "text_corpus", SGD | HALF),
-        ({"name": "fednova"}, "tiny_encoder", "ner_corpus", {}),
+        ({"name": "fednova"}, "tiny_encoder", "ner_corpus", PARTIAL),
         ({"name": "fednova", "budgets": [1, 3]}, "tiny_decoder", "text_corpus", HALF),
         ({"name": "fedper"}, "tiny_decoder", "ner_corpus", HALF),
         ({"name": "fedper", "layers": 2, "personal_layers": 1}, "tiny_encoder", "text_corpus", HALF),

@@ -9,6 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 from simulate import seeds
+from simulate.clients.batches import local_steps
 from simulate.clients.training import DivergenceError, train_mode
 from simulate.config import build
 from simulate.exchange.channel import Float32Channel
@@ -167,6 +168,28 @@ def test_divergence_is_an_error_that_names_the_client(tiny_decoder, ner_corpus, 
         environment = json.loads((tmp_path / method / "environment.json").read_text())
         assert environment["status"] == "failed"
         assert not (tmp_path / method / "summary.json").exists()
+
+
+def test_slow_clients_take_a_part_of_their_steps_and_count(tiny_decoder, ner_corpus, tmp_path):
+    """FedAvg's records hold the steps that the address gives; nobody is slow where all data are in one place."""
+    train = {"lr": 0.01, "batch_size": 4, "partial_work": 0.6}
+    what = experiment(tiny_decoder, ner_corpus, "fedavg", train=train, rounds=3)
+    run(what, tmp_path / "slow")
+    run(experiment(tiny_decoder, ner_corpus, "fedavg", rounds=3), tmp_path / "all")
+    run(experiment(tiny_decoder, ner_corpus, "centralized", train=train, rounds=1), tmp_path / "central")
+    slow, every, central = (pd.read_csv(tmp_path / name / "clients.csv") for name in ("slow", "all", "central"))
+    expected = [
+        local_steps(what.train, examples, seeds.generator(what.seed, "partial_work", round_, client))
+        for round_, client, examples in slow[["round", "client", "examples"]].itertuples(index=False)
+    ]
+    assert slow["steps"].tolist() == expected
+    assert every["steps"].tolist() == [-(-examples // 4) for examples in every["examples"]]
+    fewer = slow["steps"] < every["steps"]
+    assert 2 <= fewer.sum() <= 10
+    first = slow["round"] == 1
+    assert ((slow["update_norm"] != every["update_norm"]) == fewer)[first].all()
+    assert slow["bytes_up"].equals(every["bytes_up"])
+    assert central["steps"].tolist() == [15]
 
 
 def test_centralized_takes_as_many_local_steps_as_the_cohort(tiny_decoder, ner_corpus, tmp_path):

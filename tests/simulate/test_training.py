@@ -10,7 +10,7 @@ from torch import nn
 
 from baselines.fedprox import FedProx
 from simulate import seeds
-from simulate.clients.batches import client_batches
+from simulate.clients.batches import client_batches, local_steps
 from simulate.clients.training import TrainSettings, learning_rate, train_client
 from simulate.engine.cohort import CohortSettings, cohort, cohort_size
 
@@ -122,6 +122,26 @@ def test_local_steps_go_round_the_examples():
     batches = batches_of(TrainSettings(batch_size=2, local_steps=5), range(3))
     assert len(batches) == 5
     assert sorted(chain.from_iterable(batches[:2])) == sorted(chain.from_iterable(batches[2:4])) == [0, 1, 2]
+
+
+def test_partial_work_is_drawn_evenly_and_by_address():
+    """Two epochs of three batches, so 1 to 6 steps; probability 1/2. Of 600 clients each number below 6 is expected for
+    600 / 12 = 50 (sd 6.8), and 6 for the remaining 350 (sd 12); bounds at 4 sd."""
+    settings = TrainSettings(batch_size=4, local_epochs=2, partial_work=0.5)
+
+    def steps(settings: TrainSettings, client: int, round_: int = 1) -> int:
+        return local_steps(settings, 11, seeds.generator(0, "partial_work", round_, client))
+
+    drawn = [steps(settings, client) for client in range(600)]
+    counts = [drawn.count(number) for number in range(1, 7)]
+    assert sum(counts) == 600
+    assert all(22 < count < 78 for count in counts[:5])
+    assert 302 < counts[5] < 398
+    assert drawn == [steps(settings, client) for client in range(600)]
+    assert drawn != [steps(settings, client, round_=2) for client in range(600)]
+    assert {steps(TrainSettings(batch_size=4, local_epochs=2), client) for client in range(50)} == {6}
+    every = TrainSettings(batch_size=4, local_steps=3, partial_work=1.0)
+    assert {steps(every, client) for client in range(50)} == {1, 2, 3}
 
 
 def test_cohort_is_a_function_of_seed_and_round():
