@@ -35,5 +35,8 @@ def generator(seed: int, *address: str | int) -> np.random.Generator:
 def torch_draws(seed: int, *address: str | int) -> Iterator[None]:
     """Within the block, torch's default generators (dropout, initialisation) draw from the address; then as before."""
     with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, *address))
+        derived = derive(seed, *address)
+        torch.default_generator.manual_seed(derived)
+        if torch.cuda.is_initialized():  # or else torch keeps every call, with its stack, until CUDA is
+            torch.cuda.manual_seed_all(derived)
         yield
