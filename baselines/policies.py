@@ -48,7 +48,8 @@ def round_robin(depth: int, layers: int, turn: Turn) -> list[int]:
     """One group of neighbouring blocks a round, from the embedding to the head and again from the beginning.
 
     FedPart (Wang et al. 2024, arXiv 2410.11559, section 3.2: sequential updating, multi-round cycles), which begins
-    with some rounds of the whole network: `method.warmup_rounds`. The last group of a cycle may be smaller.
+    with some rounds of the whole network: `method.warmup_rounds`. The last group of a cycle may be smaller. Norm and
+    head are trained in every round here, as by all policies; there the last layer has its turn as the others do.
     """
     groups = -(-depth // max(1, layers))
     first = (turn.round - 1) % groups * layers

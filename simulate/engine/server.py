@@ -164,7 +164,7 @@ class Server:
     def _agree(self, turn: Turn, clients: list[int], weight: int, traffic: dict[int, Traffic]) -> Turn:
         """Where the method asks for it, the clients' mean importance of each block, measured and sent before training.
 
-        Scores go up, and each client's choice of blocks, a byte for each, comes down.
+        Scores go up, and each client's choice of blocks comes down: numbers that are encoded as all others are.
         """
         method = self.job.method
         if method.measure(turn):
@@ -180,7 +180,7 @@ class Server:
         for client in clients:
             names = method.selected(self.facts.structure, replace(agreed, client=client))
             blocks = self.facts.structure.blocks_of(names)
-            traffic[client].down += len(self.channel.encode({"layers": torch.tensor(blocks, dtype=torch.uint8)}))
+            traffic[client].down += len(self.channel.encode({"layers": torch.tensor(blocks, dtype=torch.float32)}))
         return agreed
 
     def _moved(self) -> tuple[float, ...]:

@@ -7,11 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from baselines.layer_skipping import LayerSkipping
 from simulate.engine.executors import SerialExecutor, Task
+from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Turn
 from simulate.models.backbone import load_model, meta_model
-from simulate.models.structure import find_structure
+from simulate.models.structure import Structure, find_structure
 from tests.runs import experiment, require_same_bits, run
 
 MOVING = [
@@ -70,19 +72,35 @@ def test_bytes_of_a_moving_policy_with_partial_participation(tiny_decoder, ner_c
 
 
 def test_measuring_is_counted(tiny_decoder, ner_corpus, tmp_path):
-    """Four float32 scores up and four bytes of choice down, beside what is exchanged anyway."""
+    """Four scores up and four numbers of blocks down, beside what is exchanged anyway.
+
+    Each is 8 bytes of header length, a header of 60 characters padded to 64, and 4 float32:
+    {"scores":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}, and the same with "layers".
+    """
     measured = {"name": "layer_skipping", "layers": 4, "policy": "gradient_norm"}
     run(experiment(tiny_decoder, ner_corpus, measured, rounds=1), tmp_path / "measured")
     run(experiment(tiny_decoder, ner_corpus, {"name": "layer_skipping", "layers": 4}, rounds=1), tmp_path / "plain")
     more = pd.read_csv(tmp_path / "measured" / "clients.csv")
     plain = pd.read_csv(tmp_path / "plain" / "clients.csv")
-    channel = Float32Channel()
-    scores = len(channel.encode({"scores": torch.zeros(4)}))
-    choice = len(channel.encode({"layers": torch.zeros(4, dtype=torch.uint8)}))
-    assert (scores, choice) == (4 * 4 + scores - 16, 4 + choice - 4)
-    assert (more["bytes_up"] - plain["bytes_up"] == scores).all()
-    assert (more["bytes_down"] - plain["bytes_down"] == choice).all()
+    assert (more["bytes_up"] - plain["bytes_up"] == 8 + 64 + 16).all()
+    assert (more["bytes_down"] - plain["bytes_down"] == 8 + 64 + 16).all()
     assert (more["update_norm"] == plain["update_norm"]).all()  # measuring leaves training alone
+
+
+def test_three_clients_of_different_layers_by_hand():
+    """Budgets 3, 2 and 1 of three blocks, of one weight each, with 1, 2 and 3 examples; changes 6, 3 and 1 everywhere.
+
+    b0: the first client alone, 6. b1: (1 x 6 + 2 x 3) / 3 = 4. b2, norm and head: (6 + 6 + 3 x 1) / 6 = 2.5.
+    """
+    structure = Structure((("b0",), ("b1",), ("b2",)), ("e",), ("n",), ("h",), "blocks")
+    method, total = LayerSkipping(budgets=(3, 2, 1)), ExactSum(total_weight=6)
+    for client, (examples, delta) in enumerate([(1, 6.0), (2, 3.0), (3, 1.0)]):
+        names = method.selected(structure, Turn(0, 1, 1, client))
+        total.add({name: torch.tensor([delta]) for name in names}, examples)
+    state = {name: torch.tensor([10.0]) for name in structure.names}
+    new = method.server_step(state, total.average(), total.participation(3))
+    assert {name: value.item() for name, value in new.items()} == {"b0": 16, "b1": 14, "b2": 12.5, "n": 12.5, "h": 12.5}
+    assert total.participation(3)["b1"] == pytest.approx(2 / 3)
 
 
 def test_budgets_average_each_block_over_those_who_trained_it(tiny_decoder, ner_corpus, tmp_path):

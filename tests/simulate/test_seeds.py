@@ -30,3 +30,9 @@ def test_torch_draws_leave_the_global_generator_alone():
     assert torch.equal(torch.rand(3), expected)
     with seeds.torch_draws(0, "dropout", 1):
         assert torch.equal(torch.rand(3), inside)
+
+
+def test_drawing_leaves_nothing_queued_for_a_device_that_is_not_used():
+    before = len(torch.cuda._queued_calls)
+    with seeds.torch_draws(0, "dropout", 1):
+        assert len(torch.cuda._queued_calls) == before
