@@ -19,7 +19,7 @@ from baselines.layer_scope import LayerScope
 from baselines.lora import LoRA
 from baselines.policies import FIXED, MOVING, POLICIES
 from simulate.config import ConfigError, part
-from simulate.engine import records, worker
+from simulate.engine import records, weights
 from simulate.engine.executors import SerialExecutor
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Turn
@@ -81,9 +81,9 @@ def corpora(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module", autouse=True)
 def made_once():
     """The checkpoint is read, and the machine described, once for all runs."""
-    read = cache(worker.load_model)
+    read = cache(weights.load_model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "load_model", lambda *arguments: deepcopy(read(*arguments)))
+        patch.setattr(weights, "load_model", lambda *arguments: deepcopy(read(*arguments)))
         patch.setattr(records, "environment", cache(records.environment))
         yield
 
