@@ -33,9 +33,12 @@ def test_a_setting_of_one_method_goes_to_it_alone_and_counts_before_those_of_all
 
 def test_one_method_may_have_another_optimizer_and_server():
     sgd = ("optimizer=sgd", "weight_decay=0", "clip_norm=null")
-    found = compared(*(f"fedavg.train.{text}" for text in sgd), "lora.server=adam", "lora.server.lr=0.5")
+    found = compared(
+        *(f"fedavg.train.{text}" for text in sgd), "lora.server=adam", "lora.server.lr=0.5", "fedavg.aggregation=median"
+    )
     assert [found[name].train.optimizer for name in METHODS] == ["adamw", "sgd", "adamw"]
     assert found["fedavg"].train.clip_norm is None
+    assert [found[name].parts["aggregation"] for name in METHODS] == ["mean", "median", "mean"]
     assert [found[name].parts["server"] for name in METHODS] == ["average", "average", "adam"]
 
 
