@@ -1,17 +1,17 @@
 """The round loop."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from simulate.engine.clock import Clock
 from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import Executor, Task
 from simulate.engine.records import RunFolder
-from simulate.engine.worker import ClientReport, Job, ModelFacts, Verdict
+from simulate.engine.worker import STAGES, ClientReport, Job, ModelFacts, Verdict
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.ledger import Ledger
@@ -287,6 +287,9 @@ class Server:
             "clients": len(averaged),
             **lost,
             **{f"seconds_{stage}": round(seconds.get(stage, 0.0), 4) for stage in ("train", "aggregate", "evaluate")},
+            **{
+                f"seconds_worker_{stage}": round(sum(report.stages[stage] for report in reports), 4) for stage in STAGES
+            },
             "seconds_total": round(self.seconds_total, 4),
             "epsilon": None,
         }
@@ -300,17 +303,3 @@ class Server:
         """Scores as columns of rounds.csv; where not evaluated, those of the first evaluation for their names."""
         shown = scores or self.history[0][1]
         return {f"{split}_{metric}": value for split, metrics in shown.items() for metric, value in metrics.items()}
-
-
-class Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """The time since the last lap belongs to this stage."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now

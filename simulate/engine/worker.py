@@ -2,9 +2,8 @@
 
 import math
 import os
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from simulate.aggregator import Aggregator
 from simulate.clients.batches import client_batches, local_steps
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import Batch, DivergenceError, TrainSettings, learning_rate, train_client, train_mode
+from simulate.engine.clock import Clock
 from simulate.engine.faults import FaultSettings
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCache, PrefixCacheSettings, PrefixCounts
@@ -31,6 +31,10 @@ from simulate.models.encoded import Encoded
 from simulate.models.prefix import Prefix, frozen_blocks
 from simulate.models.structure import Structure
 from simulate.server_optimizer import ServerOptimizer
+
+STAGES = ("load", "prefix", "steps", "send")
+"""What a visit consists of: the global values are put into the model, hidden states computed that are not kept yet,
+local steps taken, the update encoded and summed."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class ClientReport:
         loss: mean over its steps; None where it did not train.
         layers: the blocks that it trained.
         bytes_up: encoded length of its update.
+        stages: seconds of each of `STAGES`.
         update_norm: L2 norm of what local training changed; None where it did not train.
         verdict: what became of its update.
     """
@@ -119,8 +124,13 @@ class ClientReport:
     layers: tuple[int, ...] = ()
     bytes_up: int = 0
     update_norm: float | None = None
-    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     verdict: Verdict = OK
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole visit."""
+        return sum(self.stages.values())
 
 
 class Worker:
@@ -253,7 +263,7 @@ class Worker:
         Raises:
             DivergenceError, AggregationError: if the update cannot be averaged and is not to be rejected.
         """
-        begin = time.perf_counter()
+        clock = Clock()
         job, round_, client = self.job, turn.round, turn.client
         examples = len(job.shards[client])
         exchanged = job.method.selected(self.structure, turn)
@@ -263,17 +273,21 @@ class Worker:
         memory = {name: tensor.to(job.device) for name, tensor in (state or {}).items() if name not in self.trainable}
         self.clean = False
         train_mode(self.model, self.structure, self.trained)
+        clock.lap("load")
+        batches = self._batches(turn, "batches", self._steps(turn))
+        clock.lap("prefix")
         lr = learning_rate(job.train, round_, job.rounds)
         with seeds.torch_draws(job.seed, "dropout", round_, client):
             result = train_client(
                 self._forward,
                 self.trained,
-                self._batches(turn, "batches", self._steps(turn)),
+                batches,
                 job.train,
                 lr,
                 lambda trained: job.method.local_term(trained, start, memory),
                 self.task.loss,
             )
+        clock.lap("steps")
         kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
         # in place: the next visit begins with new values
         change = {name: parameter.detach().sub_(start[name]) for name, parameter in self.trained.items()}
@@ -295,8 +309,10 @@ class Worker:
             verdict = self._submit(turn, payload, result.steps, examples, total_weight)
         kept |= {name: tensor.cpu() for name, tensor in memory.items()}
         layers = self.structure.blocks_of(self.trained)
-        seconds = time.perf_counter() - begin
-        report = ClientReport(client, examples, result.steps, result.loss, layers, len(payload), norm, seconds, verdict)
+        clock.lap("send")
+        report = ClientReport(
+            client, examples, result.steps, result.loss, layers, len(payload), norm, clock.seconds, verdict
+        )
         return report, (kept or None) if verdict is OK else state
 
     def _submit(self, turn: Turn, payload: Payload, steps: int, weight: int, total_weight: int) -> Verdict:
@@ -353,8 +369,7 @@ class Worker:
             self._compute(
                 "train", [order[i : i + size] for i in range(0, len(order), size) if needed[i : i + size].any()]
             )
-        for windows in batches:
-            yield self._batch("train", windows)
+        return (self._batch("train", windows) for windows in batches)
 
     def _add(self, update: State, weight: int, total_weight: int) -> None:
         if self.sum is None:
