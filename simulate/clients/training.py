@@ -26,6 +26,8 @@ class TrainSettings(Settings):
         weight_decay: decoupled for adamw, added to the gradient for sgd.
         momentum: of sgd.
         batch_size: examples a step. Here and below an example that is read in several windows counts once for each.
+        batch_tokens: sub-words a step, padding included, instead of `batch_size`: as many examples of similar length as
+            fit. Memory then depends little on how long texts are.
         local_epochs: passes over the client's examples each round.
         local_steps: steps each round instead of `local_epochs`; batches go round the client's examples.
         partial_work: probability that a client of a round is too slow for all its steps and takes a number of them
@@ -43,6 +45,7 @@ class TrainSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_tokens: Annotated[int, Field(ge=1)] | None = None
     local_epochs: Annotated[int, Field(ge=1)] = 1
     local_steps: Annotated[int, Field(ge=1)] | None = None
     partial_work: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -274,7 +274,7 @@ class Worker:
         self.clean = False
         train_mode(self.model, self.structure, self.trained)
         clock.lap("load")
-        batches = self._batches(turn, "batches", self._steps(turn))
+        batches = self._batches(turn, "batches", partial=True)
         clock.lap("prefix")
         lr = learning_rate(job.train, round_, job.rounds)
         with seeds.torch_draws(job.seed, "dropout", round_, client):
@@ -350,18 +350,15 @@ class Worker:
         for parameter in self.trained.values():
             parameter.requires_grad_(True)
 
-    def _steps(self, turn: Turn) -> int:
-        """How many steps a client takes in a round."""
-        windows = self.job.splits["train"].windows(self.job.shards[turn.client])
-        rng = seeds.generator(self.job.seed, "partial_work", turn.round, turn.client)
-        return local_steps(self.job.train, len(windows), rng)
-
-    def _batches(self, turn: Turn, purpose: str, steps: int | None = None) -> Iterator[Batch]:
-        """A client's batches of a round, or the first few, in an order of its own for each purpose."""
+    def _batches(self, turn: Turn, purpose: str, partial: bool = False) -> Iterator[Batch]:
+        """A client's batches of a round, in an order of its own for each purpose; where it is slow, a part of them."""
         train = self.job.splits["train"]
         rng = seeds.generator(self.job.seed, purpose, turn.round, turn.client)
         shard = train.windows(self.job.shards[turn.client])
-        batches = list(client_batches(self.job.train, shard, train.lengths, rng))[:steps]
+        batches = client_batches(self.job.train, shard, train.lengths, rng)
+        if partial:
+            slow = seeds.generator(self.job.seed, "partial_work", turn.round, turn.client)
+            batches = batches[: local_steps(self.job.train, len(batches), slow)]
         if self.cache and self.cache.keeps("train", shard):
             size = self.job.train.batch_size
             order = shard[np.argsort(train.lengths[shard], kind="stable")]

@@ -6,6 +6,8 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from baselines.fedprox import FedProx
@@ -118,6 +120,25 @@ def test_examples_of_similar_length_share_a_batch():
     assert {frozenset(batch) for batch in batches} == {frozenset({0, 2}), frozenset({4, 5}), frozenset({1, 3})}
 
 
+def test_a_budget_of_sub_words_counts_padding():
+    lengths = [5, 1, 2, 9, 2, 30, 6]
+    # by length 1 2 2 5 6 9 30: 3 x 2 fit into 12, a fourth would make 4 x 5; 2 x 6 fit, 9 and 30 stand alone
+    batches = batches_of(TrainSettings(batch_tokens=12), range(7), lengths)
+    expected = {frozenset({1, 2, 4}), frozenset({0, 6}), frozenset({3}), frozenset({5})}
+    assert {frozenset(batch) for batch in batches} == expected
+    again = batches_of(TrainSettings(batch_tokens=12, local_epochs=3), range(7), lengths)
+    assert {frozenset(batch) for batch in again} == expected
+    assert sorted(chain.from_iterable(again)) == sorted(3 * list(range(7)))
+    assert len(batches_of(TrainSettings(batch_tokens=12, local_steps=6), range(7), lengths)) == 6
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 200), st.integers(0, 5))
+def test_batches_under_a_budget_are_disjoint_cover_and_fit(lengths, budget, client):
+    batches = batches_of(TrainSettings(batch_tokens=budget), range(len(lengths)), lengths, client)
+    assert sorted(chain.from_iterable(batches)) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget for batch in batches)
+
+
 def test_local_steps_go_round_the_examples():
     batches = batches_of(TrainSettings(batch_size=2, local_steps=5), range(3))
     assert len(batches) == 5
@@ -130,7 +151,8 @@ def test_partial_work_is_drawn_evenly_and_by_address():
     settings = TrainSettings(batch_size=4, local_epochs=2, partial_work=0.5)
 
     def steps(settings: TrainSettings, client: int, round_: int = 1) -> int:
-        return local_steps(settings, 11, seeds.generator(0, "partial_work", round_, client))
+        whole = settings.local_steps or 6
+        return local_steps(settings, whole, seeds.generator(0, "partial_work", round_, client))
 
     drawn = [steps(settings, client) for client in range(600)]
     counts = [drawn.count(number) for number in range(1, 7)]
