@@ -26,7 +26,8 @@ app = typer.Typer(
 )
 console = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
-Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help="A preset (see `skipfl list`) or a YAML file.")]
+SOURCE = "A preset (see `skipfl list`) or a YAML file."
+Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help=SOURCE)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as rounds=5 or method.layers=4.")
 ]
@@ -52,8 +53,14 @@ class Show(StrEnum):
 
 
 @app.command()
-def run(source: Source, overrides: Overrides = None, output: Output = None, debug: Debug = False) -> None:
-    """Run one experiment.
+def run(
+    source: Annotated[str | None, typer.Argument(metavar="PRESET_OR_YAML", help=SOURCE)] = None,
+    overrides: Overrides = None,
+    output: Output = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the run of this folder.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Run one experiment, or go on with one that was interrupted.
 
     Examples:
 
@@ -62,11 +69,23 @@ def run(source: Source, overrides: Overrides = None, output: Output = None, debu
         skipfl run demo method=lora method.rank=16 rounds=5 -o runs/lora
 
         skipfl run demo corpus.path=my-corpus partition.alpha=0.1 engine.executor=serial
+
+        skipfl run --resume runs/lora
+
+        skipfl run --resume runs/lora engine.workers=1
     """
     from simulate import api
-    from simulate.config import load
+    from simulate.config import load, resumable
 
-    experiment = load(source, overrides or [])
+    if resume is not None and output is not None:
+        raise typer.BadParameter("--resume goes on in the folder that it names; leave out -o")
+    if resume is not None:
+        experiment = resumable(resume, [*([source] if source else []), *(overrides or [])])
+        output = resume
+    elif source is None:
+        raise typer.BadParameter("give a preset, a YAML file, or --resume DIR")
+    else:
+        experiment = load(source, overrides or [])
     folder = output or _new_folder(f"{experiment.name}-{experiment.parts['method']}-seed{experiment.seed}")
     api.simulate({folder: experiment}, console)
     _table([folder])

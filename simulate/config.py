@@ -20,6 +20,7 @@ from simulate.engine.evaluation import EvaluateSettings
 from simulate.engine.executors import EngineSettings
 from simulate.engine.faults import FaultSettings
 from simulate.engine.prefix_cache import PrefixCacheSettings
+from simulate.engine.records import WHERE
 from simulate.method import MethodError
 from simulate.models.backbone import ModelSettings
 from simulate.registry import UnknownNameError, find, suggest
@@ -113,6 +114,26 @@ def load(source: str | Path, overrides: Sequence[str] = (), method: str | None =
     for layer in ({"method": {"name": chosen}}, nested(of_method, source), changes):
         merged = merge(merged, layer)
     return build({"name": Path(source).stem, **merged})
+
+
+def resumable(folder: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment of a run folder, to go on with.
+
+    Args:
+        folder: the run folder.
+        overrides: of engine settings that change nothing in what comes out, such as ``engine.workers=1``.
+
+    Raises:
+        ConfigError: if there is no run in the folder, or an override would make another experiment of it.
+    """
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise ConfigError(f"{folder}: holds no run to go on with: there is no config.yaml in it")
+    free = [f"engine.{key}" for key in WHERE]
+    for override in overrides:
+        if (key := override.partition("=")[0]) not in free:
+            raise ConfigError(f"{key} cannot be changed in a run that goes on; only {', '.join(free)} can")
+    return load(config, overrides)
 
 
 def read(source: str | Path) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from partitions.traits import Traits, traits_of
 from simulate import seeds
 from simulate.clients.tasks import TASKS, ClientTask
 from simulate.config import Experiment
+from simulate.engine.checkpoint import Checkpoints
 from simulate.engine.cohort import cohort_size
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import Executor
 from simulate.engine.faults import FaultSettings
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCounts
-from simulate.engine.records import RunFolder, check_free, write_json
+from simulate.engine.records import RunFolder, check_free, state_of
 from simulate.engine.server import Round, Server
 from simulate.engine.worker import Job, ModelFacts
 from simulate.export import export
@@ -118,7 +119,8 @@ def run(
 
     Args:
         prepared: what to run.
-        folder: the run folder, which must not hold anything yet.
+        folder: the run folder, which must not hold anything yet but this very run, interrupted: it goes on from its
+            last checkpoint.
         workers: where to run; left running.
         on_round: called after each round.
 
@@ -129,7 +131,8 @@ def run(
         RunFolderError, ModelError, MethodError: before any training.
     """
     experiment, corpus, splits, traits = prepared.experiment, prepared.corpus, prepared.splits, prepared.traits
-    check_free(folder)
+    if state_of(folder, experiment.resolved()) != "interrupted":
+        check_free(folder)
     reset_peak()
     shards = tuple(prepared.partition.indices(client) for client in range(prepared.partition.num_clients))
     train = experiment.train
@@ -160,35 +163,34 @@ def run(
     )
     workers.start(job)
     facts: ModelFacts = workers.first("facts")
-    records = RunFolder(folder, experiment.resolved())
-    try:
-        write_json(
-            folder / "partition.json",
-            describe(prepared.partition, traits.labels, splits["train"].example_lengths, traits.groups),
-        )
-        scored = {name: splits[name] for name in ("validation", "test")}
-        evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
-        server = Server(job, facts, experiment.cohort, evaluator, workers, records)
-        server.run(on_round)
-        export(folder / "model", experiment, corpus.task, facts, server.state)
-        peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
-        prefix = _prefix_record(workers.all("prefix_counts"))
-        summary = summarise(experiment, corpus, prepared.task.metric, server, sum(peaks.values()))
-    except BaseException as error:
-        records.status("failed", "".join(traceback.format_exception_only(error)).strip())
-        raise
-    truncated = {
-        name: {"examples": split.truncated, "words": split.lost_words, "in_windows": split.in_windows}
-        for name, split in splits.items()
-    }
-    facts_of_run: dict[str, Any] = {
-        "device": workers.device,
-        "workers": workers.workers,
-        "threads": experiment.engine.threads,
-    }
-    records.status("finished", **facts_of_run, truncated=truncated)
-    summary |= {"prefix_cache": prefix}
-    write_json(folder / "summary.json", summary)
+    with RunFolder(folder, experiment.resolved()) as records:
+        try:
+            records.partition(
+                describe(prepared.partition, traits.labels, splits["train"].example_lengths, traits.groups)
+            )
+            scored = {name: splits[name] for name in ("validation", "test")}
+            evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
+            checkpoints = Checkpoints(records, experiment.engine.checkpoint_every)
+            server = Server(job, facts, experiment.cohort, evaluator, workers, records, checkpoints)
+            server.run(on_round)
+            export(folder / "model", experiment, corpus.task, facts, server.state)
+            prefix = _prefix_record(workers.all("prefix_counts"))
+            peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
+            summary = summarise(experiment, corpus, prepared.task.metric, server, sum(peaks.values()))
+            summary |= {"prefix_cache": prefix}
+        except BaseException as error:
+            records.status("failed", "".join(traceback.format_exception_only(error)).strip())
+            raise
+        truncated = {
+            name: {"examples": split.truncated, "words": split.lost_words, "in_windows": split.in_windows}
+            for name, split in splits.items()
+        }
+        facts_of_run: dict[str, Any] = {
+            "device": workers.device,
+            "workers": workers.workers,
+            "threads": experiment.engine.threads,
+        }
+        records.finish(summary, **facts_of_run, truncated=truncated)
     return summary
 
 

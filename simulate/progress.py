@@ -66,7 +66,12 @@ class ProgressWatcher:
         self.console.print(f"{folder}: finished before, kept", highlight=False)
 
     def round(self, experiment: Experiment, round_: Round) -> None:
-        """A round is over."""
+        """A round is over; or, of a run that was interrupted, all up to this one were over before."""
+        if round_.resumed:
+            self.rounds -= round_.number
+            if self.bars:
+                self.bars.update(self.bar, total=self.rounds)
+            self.note(f"goes on after round {round_.number}")
         if round_.stopped:
             self.rounds -= experiment.rounds - round_.number
             if self.bars:
@@ -74,7 +79,7 @@ class ProgressWatcher:
             self.note(f"stopped after round {round_.number}: validation no longer improves")
         if round_.skipped:
             self.note(f"round {round_.number} skipped: too few updates arrived")
-        if round_.number:
+        if round_.number and not round_.resumed:
             self.done += 1
             if self.bars:
                 self.bars.advance(self.bar)

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
-
-import yaml
+from typing import Protocol
 
 from baselines import METHODS
 from simulate.config import ConfigError, Experiment, load, part
 from simulate.engine.executors import Executor, make_executor
-from simulate.engine.records import RunFolderError, check_free, clear, held_by
+from simulate.engine.records import check_free, check_unused, state_of, tidy
 from simulate.engine.server import Round
 from simulate.experiment import forget_corpora, prepare, read_corpus, run
 from simulate.plan import outline
@@ -94,24 +92,28 @@ def ablation(
 def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[type[Exception], ...] = ()) -> None:
     """Run what has not been run yet, on one set of workers.
 
-    A folder that holds a finished run of the same experiment is kept, one that was interrupted in it is started again:
-    the same command again continues a study. A run that fails with a tolerated error is noted and left unfinished.
+    A folder that holds a finished run of the same experiment is kept, one that was interrupted goes on from its last
+    checkpoint: the same command again continues a study. A run that fails with a tolerated error is noted and left
+    unfinished.
 
     Raises:
-        RunFolderError: if a folder holds anything else; before any training.
+        RunFolderError: if a folder holds anything else, or another process writes it; before any training.
         ConfigError, CorpusError, PartitionError, ModelError, MethodError: if an experiment cannot be run; mistakes in
             methods and models of all experiments before any training.
     """
-    states = {folder: _state(folder, experiment) for folder, experiment in runs.items()}
+    states = {folder: state_of(folder, experiment.resolved()) for folder, experiment in runs.items()}
     executor: Executor | None = None
     try:
         for folder, experiment in runs.items():
             if states[folder] == "new":
                 check_free(folder)
+            if states[folder] == "interrupted":
+                check_unused(folder)
             if states[folder] != "finished":
                 outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
         for folder, experiment in runs.items():
-            if states[folder] == "finished":
+            if state_of(folder, experiment.resolved()) == "finished":
+                tidy(folder)
                 watcher.skip(folder, experiment)
                 continue
             prepared = prepare(experiment)
@@ -119,8 +121,6 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
                 if executor is not None:
                     executor.close()
                 executor = make_executor(experiment.engine)
-            if states[folder] == "interrupted":
-                clear(folder)
             watcher.begin(folder, experiment)
             for line in prepared.long():
                 watcher.note(line)
@@ -132,19 +132,6 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
         forget_corpora()
         if executor is not None:
             executor.close()
-
-
-def _state(folder: Path, experiment: Experiment) -> Literal["new", "interrupted", "finished"]:
-    """What a folder holds of this very experiment; "new" also where it holds something else."""
-    config = folder / "config.yaml"
-    records = config.is_file() and (folder / "environment.json").is_file()
-    if not records or yaml.safe_load(config.read_text()) != experiment.resolved():
-        return "new"
-    if (folder / "summary.json").is_file():
-        return "finished"
-    if process := held_by(folder):
-        raise RunFolderError(f"{folder}: process {process} is writing this run; wait for it, or give another folder")
-    return "interrupted"
 
 
 def fitting(overrides: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:

@@ -47,18 +47,21 @@ def tensors(folder: Path) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
 
 
+def same_results(folder: Path, other: Path) -> None:
+    """Two run folders hold equal records, but for seconds, and equal tensors."""
+    assert (folder / "model").is_dir() == (other / "model").is_dir()
+    if (other / "model").is_dir():
+        assert tensors(folder) == tensors(other)
+    for table in ("rounds", "clients"):
+        pd.testing.assert_frame_equal(timeless(folder, table), timeless(other, table), check_exact=True)
+
+
 def require_same_bits(what, folder: Path, executors) -> None:
     """Run an experiment serially and on each executor (by name): equal records but for seconds, and equal tensors."""
     run(what, folder / "serial")
     for name, executor in executors.items():
         run(what, folder / name, executor)
-        assert (folder / name / "model").is_dir() == (folder / "serial" / "model").is_dir()
-        if (folder / "serial" / "model").is_dir():
-            assert tensors(folder / name) == tensors(folder / "serial")
-        for table in ("rounds", "clients"):
-            pd.testing.assert_frame_equal(
-                timeless(folder / name, table), timeless(folder / "serial", table), check_exact=True
-            )
+        same_results(folder / name, folder / "serial")
 
 
 def scope_shapes(what) -> dict[str, tuple[int, ...]]:

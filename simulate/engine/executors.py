@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 
 from simulate.engine.worker import Job, Worker
+from simulate.exchange.channel import State
 from simulate.settings import Settings
 
 
@@ -32,6 +33,8 @@ class EngineSettings(Settings):
             equal bit for bit, whatever the executor and the number of workers.
         device: cpu, cuda, or auto: cuda where there is one.
         address: of a running Ray cluster (or auto), or null for one of our own.
+        checkpoint_every: rounds from one checkpoint to the next, or null for none. An interrupted run redoes the rounds
+            since the last; one is as large as the exchanged tensors (with `server=adam` three times that).
     """
 
     executor: Literal["ray", "serial"] = "ray"
@@ -39,6 +42,7 @@ class EngineSettings(Settings):
     threads: Annotated[int, Field(ge=1)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     address: str | None = None
+    checkpoint_every: Annotated[int, Field(ge=1)] | None = 1
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,14 @@ class Executor(ABC):
     def restore(self, states: Mapping[int, Any]) -> None:
         """Take back all changes of client states since `states`."""
         self._states = dict(states)
+
+    @abstractmethod
+    def state(self, client: int) -> State | None:
+        """What a client keeps from its last visit, for a checkpoint."""
+
+    @abstractmethod
+    def remember(self, client: int, state: State) -> None:
+        """Have a client keep what a checkpoint held of it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -146,6 +158,12 @@ class SerialExecutor(Executor):
             if new is not None and task.client is not None:
                 self._states[task.client] = new
             yield index, result
+
+    def state(self, client: int) -> State | None:
+        return self._states.get(client)
+
+    def remember(self, client: int, state: State) -> None:
+        self._states[client] = state
 
     def close(self) -> None:
         if self._worker is not None:
@@ -262,6 +280,13 @@ class RayExecutor(Executor):
             if waiting:
                 hand_out(actor)
             yield index, self._get(done)
+
+    def state(self, client: int) -> State | None:
+        reference = self._states.get(client)
+        return None if reference is None else self._get(reference)
+
+    def remember(self, client: int, state: State) -> None:
+        self._states[client] = self._ray.put(state)
 
     def _get(self, reference: Any) -> Any:
         """A result; an error in a worker is raised as it was raised there."""

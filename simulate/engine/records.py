@@ -1,27 +1,39 @@
 """The run folder while it is written. Results are read back by the `results` package, never from here.
 
 Single files are written under a temporary name and renamed; tables grow by whole rows. `summary.json` comes last: a
-folder without it is unfinished.
+folder without it is unfinished. One process at a time writes a folder: it holds a lock, which the system releases when
+the process ends, however it ends.
 """
 
 import csv
+import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal
 
 import yaml
+from filelock import FileLock, Timeout
 
 PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
 
 RECORDS = ("config.yaml", "environment.json", "rounds.csv", "clients.csv", "partition.json", "summary.json")
+
+TABLES = ("rounds.csv", "clients.csv")
+
+LOCK = ".lock"
+
+WHERE = ("executor", "workers", "address", "checkpoint_every")
+"""Settings of the engine that change nothing in what comes out of a run."""
 
 
 class RunFolderError(ValueError):
@@ -29,31 +41,82 @@ class RunFolderError(ValueError):
 
 
 class RunFolder:
-    """Writes one run's records.
+    """Writes one run's records, in a new folder or in that of an interrupted run of the same experiment.
 
     Args:
         path: the folder, created here.
         config: the resolved experiment.
 
     Raises:
-        RunFolderError: if the folder exists and is not empty.
+        RunFolderError: if the folder holds anything else, or another process writes it.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
-        check_free(path)
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._environment = environment()
-        write_text(
-            path / "config.yaml",
-            f"# skipfl run {path.name}/config.yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}",
-        )
-        self.status("running")
+        self.identity = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+        self._lock = _hold(path)
+        try:
+            self.interrupted = state_of(path, config) == "interrupted"
+            self._environment = environment()
+            if self.interrupted:
+                self._clean()
+            else:
+                check_free(path)
+                header = f"# skipfl run {path.name}/config.yaml"
+                write_text(path / "config.yaml", f"{header}\n{yaml.safe_dump(dict(config), sort_keys=False)}")
+            self.status("running")
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def _clean(self) -> None:
+        """Take up what the process before has written of its environment, and remove what it left half-written."""
+        for name in RECORDS:
+            (self.path / f".{name}.tmp").unlink(missing_ok=True)
+        shutil.rmtree(self.path / "model", ignore_errors=True)
+        file = self.path / "environment.json"
+        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        if before is None:
+            return
+        here = self._environment
+        last = before["resumed"][-1] if before.get("resumed") else before
+        keys = ("python", "packages", "platform")
+        if changed := [key for key in keys if last[key] != here[key]]:
+            warnings.warn(
+                f"{self.path}: goes on with other {' and '.join(changed)} than it began with; "
+                "the last bits of its results may differ from those of an uninterrupted run",
+                stacklevel=2,
+            )
+        self._environment = before | {"process": here["process"], "host": here["host"]}
+        self._environment["resumed"] = [*before.get("resumed", []), here | {"after_round": None}]
 
     def status(self, status: str, error: str | None = None, **facts: Any) -> None:
-        """Rewrite environment.json with the run's state: running, finished or failed (with the error)."""
+        """Rewrite environment.json with the run's state: running, finished, interrupted or failed (with the error)."""
         self._environment |= {"status": status, "error": error, "end": None if status == "running" else now()} | facts
         write_json(self.path / "environment.json", self._environment)
+
+    def partition(self, record: Mapping[str, Any]) -> None:
+        """Write partition.json.
+
+        Raises:
+            RunFolderError: if an interrupted run goes on, and clients no longer hold what they held.
+        """
+        file = self.path / "partition.json"
+        if self.interrupted and file.is_file() and json.loads(file.read_text()) != json.loads(json.dumps(record)):
+            raise RunFolderError(
+                f"{self.path}: what the clients hold is no longer what it was when this run began; the corpus must "
+                "have changed: choose another folder with -o"
+            )
+        write_json(file, record)
 
     def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to rounds.csv or clients.csv; the first row's keys are the header."""
@@ -64,38 +127,102 @@ class RunFolder:
             if new:
                 writer.writeheader()
             writer.writerows(rows)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def extent(self) -> dict[str, Any]:
+        """How long each table is now, in bytes, and its SHA-256."""
+        return {name: _extent(file, None) for name in TABLES if (file := self.path / name).is_file()}
+
+    def missing(self, extent: Mapping[str, Any]) -> str | None:
+        """The first table that does not begin with what it held at an `extent`; None if all do."""
+        for name, (length, digest) in extent.items():
+            if not (file := self.path / name).is_file() or _extent(file, length) != [length, digest]:
+                return name
+        return None
+
+    def cut(self, extent: Mapping[str, Any]) -> None:
+        """Cut the tables back to an `extent`; those that are not in it are removed."""
+        for name in TABLES:
+            if name in extent:
+                os.truncate(self.path / name, extent[name][0])
+            else:
+                (self.path / name).unlink(missing_ok=True)
+
+    def resumed(self, round_: int) -> None:
+        """The interrupted run goes on after this round."""
+        if "resumed" in self._environment:
+            self._environment["resumed"][-1] |= {"after_round": round_}
+            self.status("running")
+
+    def finish(self, summary: Mapping[str, Any], **facts: Any) -> None:
+        """The run is complete: the last records, and away with what only an unfinished run needs."""
+        self.status("finished", **facts)
+        write_json(self.path / "summary.json", summary)
+        tidy(self.path)
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those resolved settings that decide what comes out of a run."""
+    engine = {key: value for key, value in config.get("engine", {}).items() if key not in WHERE}
+    return {**config, "engine": engine}
+
+
+def state_of(path: Path, config: Mapping[str, Any]) -> Literal["new", "interrupted", "finished"]:
+    """What a folder holds of this very experiment (a resolved one); "new" also where it holds something else."""
+    file = path / "config.yaml"
+    if not file.is_file() or not isinstance(found := yaml.safe_load(file.read_text()), dict):
+        return "new"
+    if identity(found) != identity(config):
+        return "new"
+    return "finished" if (path / "summary.json").is_file() else "interrupted"
 
 
 def check_free(path: Path) -> None:
-    """Refuse a folder that holds something.
+    """Refuse a folder that holds something, other than what a run that never began may have left.
 
     Raises:
         RunFolderError: if the path is a file or a folder with anything in it.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {LOCK, ".config.yaml.tmp"}):
         raise RunFolderError(f"{path}: already exists and is not empty; choose another folder with -o")
 
 
-def held_by(path: Path) -> int | None:
-    """The process that is writing a run folder now, if it is alive on this machine."""
-    environment = json.loads((path / "environment.json").read_text())
-    if environment["status"] != "running" or environment["host"] != platform.node():
-        return None
+def check_unused(path: Path) -> None:
+    """Refuse a folder that another process is writing.
+
+    Raises:
+        RunFolderError: if it is.
+    """
+    _hold(path).release()
+
+
+def tidy(path: Path) -> None:
+    """Remove from the folder of a finished run what only an unfinished one needs."""
+    shutil.rmtree(path / "checkpoint", ignore_errors=True)
+    (path / LOCK).unlink(missing_ok=True)
+
+
+def _hold(path: Path) -> FileLock:
+    lock = FileLock(path / LOCK)
     try:
-        os.kill(environment["process"], 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return environment["process"]
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunFolderError(
+            f"{path}: another process is writing this run; wait for it, or give another folder"
+        ) from error
+    return lock
 
 
-def clear(path: Path) -> None:
-    """Remove the records of an unfinished run, and nothing else."""
-    for file in (*RECORDS, *(f".{name}.tmp" for name in RECORDS)):
-        (path / file).unlink(missing_ok=True)
-    if (path / "model").is_dir():
-        shutil.rmtree(path / "model")
+def _extent(file: Path, length: int | None) -> list[Any]:
+    """How long a file is, or its beginning of a length, and the SHA-256 of that."""
+    sha = hashlib.sha256()
+    read = 0
+    with file.open("rb") as stream:
+        while part := stream.read(1 << 20 if length is None else min(1 << 20, length - read)):
+            sha.update(part)
+            read += len(part)
+    return [read, sha.hexdigest()]
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

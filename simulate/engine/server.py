@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from simulate.engine.checkpoint import Checkpoints
 from simulate.engine.clock import Clock
 from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.evaluation import Evaluator
@@ -20,17 +21,22 @@ from simulate.method import Turn
 
 Scores = dict[str, dict[str, float]]
 
+COUNTS = ("totals", "faults", "transfers", "history", "stopped", "seconds_total")
+"""What the server knows that is plain data, and a checkpoint holds as it is."""
+
 
 @dataclass(frozen=True)
 class Round:
     """What one round tells whoever watches: its number, the scores (None where not evaluated), bytes so far, whether
-    the run stops with it before its last round, and whether it was skipped for want of updates."""
+    the run stops with it before its last round, whether it was skipped for want of updates, and whether it was done
+    before, by the process that was interrupted."""
 
     number: int
     scores: Scores | None
     bytes_total: int
     stopped: bool = False
     skipped: bool = False
+    resumed: bool = False
 
 
 @dataclass
@@ -52,6 +58,7 @@ class Server:
         evaluator: scores the global model, with the settings of when.
         executor: the started workers.
         folder: where the records go.
+        checkpoints: where what is here goes, so that an interrupted run goes on.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Server:
         evaluator: Evaluator,
         executor: Executor,
         folder: RunFolder,
+        checkpoints: Checkpoints,
     ) -> None:
         torch.set_num_threads(job.threads)  # the matrix products made here are then the same bits as in a worker
         self.job = job
@@ -70,6 +78,7 @@ class Server:
         self.evaluator = evaluator
         self.executor = executor
         self.folder = folder
+        self.checkpoints = checkpoints
         self.channel = Float32Channel()
         self.state: State = executor.first("initial")
         self.ledger = Ledger(self.state)
@@ -80,19 +89,25 @@ class Server:
         self.faults = dict.fromkeys(("dropped", "late", "rejected", "skipped"), 0)
         self.transfers = 0
         self.visited: set[int] = set()
+        self.trained: set[int] = set()  # since the last checkpoint
         self.history: list[tuple[int, Scores]] = []
         self.stopped = False
         self.seconds_total = 0.0
 
     def run(self, on_round: Callable[[Round], None]) -> None:
-        """All rounds, or as many as patience has; row 0 of the records is the untrained model."""
+        """All rounds that are not done yet, or as many as patience has; row 0 of the records is the untrained model."""
         every = self.evaluator.settings.every
-        clock = Clock()
-        scores: Scores | None = self._evaluate()
-        clock.lap("evaluate")
-        self._record(0, [], {}, scores, clock.seconds)
-        on_round(Round(0, scores, 0))
-        for number in range(1, self.job.rounds + 1):
+        scores: Scores | None
+        number = self._resume(on_round)
+        if number is None:
+            number = 0
+            clock = Clock()
+            scores = self._evaluate()
+            clock.lap("evaluate")
+            self._record(0, [], {}, scores, clock.seconds)
+            on_round(Round(0, scores, 0))
+        while number < self.job.rounds and not self.stopped:
+            number += 1
             clock = Clock()
             turn = Turn(self.job.seed, number, self.job.rounds)
             clients = self._cohort(turn)
@@ -106,10 +121,58 @@ class Server:
             clock.lap("evaluate")
             self._record(number, reports, traffic, scores, clock.seconds, skipped=total is None)
             self.stopped = scores is not None and number < self.job.rounds and self._exhausted()
+            if self.checkpoints.due(number):
+                self._remember(number)
             sent = self.totals["bytes_up"] + self.totals["bytes_down"]
             on_round(Round(number, scores, sent, self.stopped, skipped=total is None))
-            if self.stopped:
-                break
+
+    def _remember(self, number: int) -> None:
+        """Write a checkpoint of all that the next rounds depend on."""
+        tensors = {f"state/{name}": tensor for name, tensor in self.state.items()}
+        tensors |= {f"memory/{name}": tensor for name, tensor in self.memory.items()}
+        for name, changes in self.changes.items():
+            for index, (left, right) in enumerate(changes.kept):
+                tensors |= {f"left{index}/{name}": left, f"right{index}/{name}": right}
+        facts = {
+            "changes": {name: len(changes.kept) for name, changes in self.changes.items()},
+            "ledger": self.ledger.memory(),
+            "visited": sorted(self.visited),
+            **{name: getattr(self, name) for name in COUNTS},
+        }
+        states = ((client, self.executor.state(client)) for client in sorted(self.trained))
+        self.checkpoints.write(number, tensors, facts, states)
+        self.trained.clear()
+
+    def _resume(self, on_round: Callable[[Round], None]) -> int | None:
+        """Be as after the round of the last checkpoint, records and workers included.
+
+        Returns:
+            The round; None where there is no checkpoint, and the records begin anew.
+        """
+        found = self.checkpoints.resume()
+        self.folder.cut(found.tables if found else {})
+        self.folder.resumed(found.round if found else 0)
+        if found is None:
+            return None
+        tensors, facts = found.tensors, found.facts
+        self.state = {name: tensors[f"state/{name}"] for name in self.state}
+        self.memory = {
+            key.removeprefix("memory/"): tensor for key, tensor in tensors.items() if key.startswith("memory/")
+        }
+        for name, count in facts["changes"].items():
+            pairs = [(tensors[f"left{index}/{name}"], tensors[f"right{index}/{name}"]) for index in range(count)]
+            self.changes[name].kept = pairs
+        self.ledger.remember(facts["ledger"])
+        self.visited = set(facts["visited"])
+        for name in COUNTS:
+            setattr(self, name, facts[name])
+        for client, state in found.states():
+            self.executor.remember(client, state)
+        self.executor.all("receive", self.channel.encode(self.state))
+        sent = self.totals["bytes_up"] + self.totals["bytes_down"]
+        number, scores = self.history[-1]
+        on_round(Round(found.round, scores if number == found.round else None, sent, self.stopped, resumed=True))
+        return found.round
 
     def _cohort(self, turn: Turn) -> list[int]:
         """The clients of a round, drawn among those that are there."""
@@ -209,6 +272,7 @@ class Server:
         if present:
             turn = self._agree(turn, present, weight, traffic)
         total, results = self._visit("train", turn, present, weight)
+        self.trained.update(present)
         dropped = {client: ClientReport(client, examples[client], verdict=Verdict("dropped")) for client in clients}
         reports = [results.get(client, dropped[client]) for client in clients]
         arrived = [report.client for report in reports if report.verdict.status == "ok"]

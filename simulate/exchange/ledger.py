@@ -1,6 +1,7 @@
 """The ledger: which client holds which version of which tensor, and what it still has to download."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class Ledger:
@@ -39,3 +40,15 @@ class Ledger:
         """The server has changed these tensors."""
         for name in names:
             self._current[name] += 1
+
+    def memory(self) -> dict[str, Any]:
+        """All that the ledger knows, as plain data; clients that hold the same versions share a row of them."""
+        rows: dict[tuple[int, ...], int] = {}
+        held = {client: rows.setdefault(tuple(versions.values()), len(rows)) for client, versions in self._held.items()}
+        return {"current": self._current, "versions": [list(row) for row in rows], "held": list(held.items())}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Know again what another ledger of the same names knew."""
+        self._current = dict(memory["current"])
+        rows = memory["versions"]
+        self._held = {client: dict(zip(self._current, rows[row], strict=True)) for client, row in memory["held"]}

@@ -1,0 +1,268 @@
+"""What a server remembers after a round, in files from which an interrupted run goes on, to the same bits.
+
+A checkpoint is one safetensors file of tensors, one for each client that keeps something, and a manifest, JSON, that
+names them with their SHA-256. Every file is written under a temporary name, synced and renamed, the manifest last: a
+checkpoint without one does not exist. A client's file is written when the client has trained and named by all manifests
+until it trains again, so that methods without client memory cost nothing here. The last two checkpoints are kept.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors.torch import load_file
+
+from simulate.engine.records import RunFolder, RunFolderError
+from simulate.exchange.channel import State
+
+KEPT = 2
+"""Checkpoints of a run that are on disk at once."""
+
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What safetensors calls these types."""
+
+
+class _DamagedError(Exception):
+    """A checkpoint that is not as it was written; the message says in what."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was remembered.
+
+    Attributes:
+        round: after which.
+        facts: plain data.
+        tables: rows of the records up to this round, as `RunFolder.extent` gives them.
+        clients: the file of each client that keeps something; `states` reads them.
+        digests: SHA-256 of each file, by name.
+    """
+
+    round: int
+    tensors: State
+    facts: dict[str, Any]
+    tables: dict[str, Any]
+    clients: dict[int, Path]
+    digests: dict[str, str]
+
+    def states(self) -> Iterator[tuple[int, State]]:
+        """Each client with what it keeps, one at a time."""
+        for client, file in self.clients.items():
+            yield client, load_file(file)
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        records: the run's folder, the checkpoints go into its ``checkpoint/``.
+        every: how many rounds lie between two; None writes none.
+    """
+
+    def __init__(self, records: RunFolder, every: int | None) -> None:
+        self.records = records
+        self.every = every
+        self.folder = records.path / "checkpoint"
+        self._clients: dict[int, str] = {}
+        self._digests: dict[str, str] = {}
+
+    def due(self, round_: int) -> bool:
+        """Whether one is to be written after this round."""
+        return self.every is not None and round_ % self.every == 0
+
+    def write(
+        self, round_: int, tensors: State, facts: Mapping[str, Any], clients: Iterable[tuple[int, State | None]]
+    ) -> None:
+        """Write a checkpoint, and remove the last but one before it.
+
+        Args:
+            round_: the last round that is in the records.
+            tensors: to remember.
+            facts: to remember, plain data.
+            clients: those that trained since the last checkpoint (read or written here), with what each keeps.
+        """
+        self.folder.mkdir(exist_ok=True)
+        for client, state in clients:
+            if state is not None:
+                self._clients[client] = self._save(f"client{client}-round{round_}.safetensors", state)
+            else:
+                self._clients.pop(client, None)
+        file = self._save(f"round{round_}.safetensors", tensors)
+        files = {name: self._digests[name] for name in (file, *self._clients.values())}
+        body = _plain(
+            {
+                "experiment": self.records.identity,
+                "round": round_,
+                "tensors": file,
+                "clients": {str(client): name for client, name in self._clients.items()},
+                "files": files,
+                "tables": self.records.extent(),
+                "facts": dict(facts),
+            }
+        )
+        text = json.dumps({"sha256": _digest(body), **body}).encode()
+        with _atomic(self.folder / f"round{round_}.json") as stream:
+            stream.write(text)
+        _sync(self.folder)
+        self._forget(keep=self._manifests()[-KEPT:])
+        self._digests = files
+
+    def read(self, last: int | None = None) -> Checkpoint | None:
+        """The newest whole checkpoint; None where there is none.
+
+        A damaged one is told of in a warning, with what is redone.
+
+        Args:
+            last: the round that it may be after at most.
+
+        Raises:
+            RunFolderError: if it is that of another experiment.
+        """
+        damaged = []
+        found = None
+        for manifest in reversed(self._manifests()):
+            if found is None and (last is None or _round(manifest) <= last):
+                try:
+                    found = self._open(manifest)
+                except _DamagedError as error:
+                    damaged.append(f"{manifest}: damaged ({error})")
+        first = found.round + 1 if found else 1
+        for what in damaged:
+            warnings.warn(f"{what}; what was done since is redone, from round {first} on", stacklevel=2)
+        return found
+
+    def resume(self) -> Checkpoint | None:
+        """As `read`; what is written from now on follows this checkpoint, and all that came after it is removed."""
+        found = self.read()
+        if found is None:
+            self.remove()
+            return None
+        self._clients = {client: file.name for client, file in found.clients.items()}
+        self._digests = dict(found.digests)
+        self._forget(keep=[other for other in self._manifests() if _round(other) <= found.round])
+        return found
+
+    def remove(self) -> None:
+        """Remove all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _manifests(self) -> list[Path]:
+        """The manifests on disk, oldest first."""
+        return sorted(self.folder.glob("round*.json"), key=_round)
+
+    def _open(self, manifest: Path) -> Checkpoint:
+        """A checkpoint, all files of which have been checked."""
+        try:
+            body = json.loads(manifest.read_text(encoding="utf-8"))
+            if body.pop("sha256") != _digest(body):
+                raise _DamagedError("the manifest does not have its checksum")
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise _DamagedError("the manifest cannot be read") from error
+        if body["experiment"] != self.records.identity:
+            raise RunFolderError(
+                f"{manifest}: a checkpoint of another experiment; remove {self.folder} to begin this run again"
+            )
+        for name, digest in body["files"].items():
+            try:
+                with (self.folder / name).open("rb") as stream:
+                    whole = hashlib.file_digest(stream, "sha256").hexdigest() == digest
+            except OSError as error:
+                raise _DamagedError(f"{name} cannot be read") from error
+            if not whole:
+                raise _DamagedError(f"{name} does not have its checksum")
+        if lost := self.records.missing(body["tables"]):
+            raise _DamagedError(f"{lost} no longer holds the rows of {body['round']} rounds")
+        clients = {int(client): self.folder / name for client, name in body["clients"].items()}
+        tensors = load_file(self.folder / body["tensors"])
+        return Checkpoint(body["round"], tensors, body["facts"], body["tables"], clients, body["files"])
+
+    def _save(self, name: str, tensors: State) -> str:
+        """Write tensors into a file, and remember its digest."""
+        sha = hashlib.sha256()
+        with _atomic(self.folder / name) as stream:
+            for part in _layout(tensors):
+                sha.update(part)
+                stream.write(part)
+        self._digests[name] = sha.hexdigest()
+        return name
+
+    def _forget(self, keep: list[Path]) -> None:
+        """Remove what none of these manifests names."""
+        named = {manifest.name for manifest in keep}
+        for manifest in keep:
+            try:
+                named.update(json.loads(manifest.read_text(encoding="utf-8"))["files"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # damaged: it can no longer say what is its own
+        for file in self.folder.iterdir():
+            if file.name not in named:
+                file.unlink()
+
+
+def _round(manifest: Path) -> int:
+    return int(manifest.stem.removeprefix("round"))
+
+
+def _plain(body: Mapping[str, Any]) -> Any:
+    """Data as JSON gives it back."""
+    return json.loads(json.dumps(body))
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    """A digest of plain data."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _layout(tensors: State) -> Iterator[bytes | memoryview]:
+    """The safetensors layout of some tensors, part by part, so that no second copy of all of them is made."""
+    header, end = {}, 0
+    tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])))  # aligned
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for tensor in tensors.values():
+        yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+
+
+@contextmanager
+def _atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when the block ends, and not at all when it fails."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Have the names of a folder's files survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
