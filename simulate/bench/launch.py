@@ -22,7 +22,9 @@ class Finished:
     Attributes:
         rss_mb: the largest sum over the tree of resident memory; pages that processes share count in each.
         pss_mb: the largest sum of proportional memory; a page that n processes share counts 1/n in each.
+        pss_of: of that sum, what fell to processes of each name.
         processes: the most that were there at once.
+        processor_seconds: processor time of the whole tree, as last seen.
         watching_seconds: processor time that watching took.
     """
 
@@ -31,7 +33,9 @@ class Finished:
     ended: float
     rss_mb: float
     pss_mb: float
+    pss_of: Mapping[str, float]
     processes: int
+    processor_seconds: float
     watching_seconds: float
 
 
@@ -53,9 +57,16 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
         finally:
             if process.poll() is None:
                 tree.end(process)
-    watching = time.process_time() - watched
     return Finished(
-        process.wait(), started, time.time(), tree.rss / 1e6, tree.pss / 1e6, tree.processes, round(watching, 2)
+        code=process.wait(),
+        started=started,
+        ended=time.time(),
+        rss_mb=tree.rss / 1e6,
+        pss_mb=sum(tree.pss.values()) / 1e6,
+        pss_of={name: round(size / 1e6, 1) for name, size in tree.pss.items()},
+        processes=tree.processes,
+        processor_seconds=round(sum(tree.ticks.values()) / os.sysconf("SC_CLK_TCK"), 2),
+        watching_seconds=round(time.process_time() - watched, 2),
     )
 
 
@@ -63,7 +74,9 @@ class Tree:
     """The processes that came from one, also those whose parent has ended meanwhile; the peaks of their memory."""
 
     def __init__(self) -> None:
-        self.rss = self.pss = self.processes = 0
+        self.rss = self.processes = 0
+        self.pss: dict[str, int] = {}
+        self.ticks: dict[tuple[int, str], int] = {}
         self._known: dict[int, str] = {}
         self._pss_due = 0.0
 
@@ -73,7 +86,11 @@ class Tree:
         self.processes = max(self.processes, len(members))
         self.rss = max(self.rss, sum(map(_rss, members)))
         if time.monotonic() >= self._pss_due:
-            self.pss = max(self.pss, sum(map(_pss, members)))
+            sizes: dict[str, int] = {}
+            for pid in members:
+                name = _name(pid)
+                sizes[name] = sizes.get(name, 0) + _pss(pid)
+            self.pss = max(self.pss, sizes, key=lambda each: sum(each.values()))
             self._pss_due = time.monotonic() + PSS_SECONDS
 
     def end(self, root: subprocess.Popen[bytes]) -> None:
@@ -89,17 +106,28 @@ class Tree:
         """Living processes of the tree; one that is known stays in it, by its number and the time it began."""
         parents: dict[int, int] = {}
         begins: dict[int, str] = {}
+        ticks: dict[int, int] = {}
         for folder in PROC.glob("[0-9]*") if PROC.is_dir() else []:
             try:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            parents[int(folder.name)], begins[int(folder.name)] = int(fields[1]), fields[19]
+            pid = int(folder.name)
+            parents[pid], begins[pid], ticks[pid] = int(fields[1]), fields[19], int(fields[11]) + int(fields[12])
         members = {root, *(pid for pid, begin in self._known.items() if begins.get(pid) == begin)} & parents.keys()
         while more := {pid for pid, parent in parents.items() if parent in members} - members:
             members |= more
         self._known = {pid: begins[pid] for pid in members}
+        self.ticks |= {(pid, begins[pid]): ticks[pid] for pid in members}
         return sorted(members)
+
+
+def _name(pid: int) -> str:
+    """What a process calls itself, its first 15 letters; empty when it has ended."""
+    try:
+        return (PROC / str(pid) / "comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _rss(pid: int) -> int:

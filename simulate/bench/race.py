@@ -247,7 +247,9 @@ def _run_one(
         "trained_parameters": json.loads((plan / "settings.json").read_text())["trained_parameters"],
         "peak_rss_mb": round(finished.rss_mb, 1),
         "peak_pss_mb": round(finished.pss_mb, 1),
+        "peak_pss_mb_of": finished.pss_of,
         "processes": finished.processes,
+        "processor_seconds": finished.processor_seconds,
         "watching_seconds": finished.watching_seconds,
     }
     if finished.code != 0 or not (output / OUTCOME).is_file():

@@ -100,7 +100,7 @@ WORKLOADS = {
         tokens=16,
         cohort=1000,
         batch=4,
-        lr=0.05,
+        lr=0.5,
         rounds=10,
         variants=("full",),
     ),

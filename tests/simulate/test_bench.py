@@ -127,6 +127,8 @@ def test_difference_is_relative_to_the_way_of_training():
 
 GROWING = """
 import subprocess, sys, time
+while time.process_time() < 0.3:
+    pass
 if len(sys.argv) == 1:
     sys.exit(subprocess.call([sys.executable, __file__, "child"]))
 held = bytearray(80_000_000)
@@ -142,7 +144,9 @@ def test_memory_of_child_processes_counts(tmp_path):
     assert finished.code == 0
     assert finished.processes == 2
     assert 80 < finished.pss_mb <= finished.rss_mb < 200
+    assert sum(finished.pss_of.values()) == pytest.approx(finished.pss_mb, abs=0.2)
     assert finished.ended - finished.started > 1.2
+    assert 0.5 < finished.processor_seconds < 3  # two processes that compute for 0.3 seconds, and their start
 
 
 def test_a_run_over_its_time_is_ended_with_its_children(tmp_path):
