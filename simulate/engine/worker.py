@@ -163,6 +163,7 @@ class Worker:
         self.pad, self.full, self.structure, self.scope = loaded.pad, loaded.full, loaded.structure, loaded.scope
         self.trainable = {name: self.model.get_parameter(name) for name in self.scope.trained}
         self.trained: dict[str, torch.nn.Parameter] = {}
+        self.mode: tuple[str, ...] = ()  # what `_mode` was last told
         extras = job.method.extras({name: tuple(self.trainable[name].shape) for name in self.scope.exchanged})
         self.extras = {name: torch.zeros(shape, device=job.device) for name, shape in extras.items()}
         self.start: State = {name: tensor.to(job.device) for name, tensor in loaded.initial.items()}
@@ -238,7 +239,7 @@ class Worker:
         measure = self.job.method.measure(turn)
         assert measure is not None
         self._load(state)
-        self.model.eval()
+        self._mode(())
         scores = measure(self.model, self.structure, self._batches(turn, "measure"), self.task.loss)
         payload = self.channel.encode({"scores": torch.tensor(scores, dtype=torch.float32)})
         try:
@@ -272,7 +273,7 @@ class Worker:
         start |= self._begin(start, turn)
         memory = {name: tensor.to(job.device) for name, tensor in (state or {}).items() if name not in self.trainable}
         self.clean = False
-        train_mode(self.model, self.structure, self.trained)
+        self._mode(tuple(self.trained))
         clock.lap("load")
         batches = self._batches(turn, "batches", partial=True)
         clock.lap("prefix")
@@ -340,6 +341,16 @@ class Worker:
             self.trainable[name].copy_(tensor)
         return own
 
+    def _mode(self, trained: tuple[str, ...]) -> None:
+        """Have the model in training mode where these parameters are; of none, in evaluation mode."""
+        if trained == self.mode:
+            return
+        if trained:
+            train_mode(self.model, self.structure, trained)
+        else:
+            self.model.eval()
+        self.mode = trained
+
     def _select(self, names: tuple[str, ...]) -> None:
         """Let gradients flow to these parameters alone."""
         if names == tuple(self.trained):
@@ -386,7 +397,7 @@ class Worker:
             For each batch the task's predictions, summed loss and number of labels; and no new personal tensors.
         """
         self._load(state)
-        self.model.eval()
+        self._mode(())
         self._compute(split, batches)
         results = []
         for windows in batches:

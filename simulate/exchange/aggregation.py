@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from simulate.exchange.channel import State
-from simulate.exchange.pieces import pieces
+from simulate.exchange.pieces import flat_pieces, groups, joined, pieces
 
 FRACTION_BITS = 44
 """Binary places kept of a weighted average: a grid of 5.7e-14, far below float32's 6e-8 at 1."""
@@ -50,17 +50,34 @@ class ExactSum:
         Raises:
             AggregationError: if an element is not finite, or larger than `LARGEST`; then nothing is added.
         """
+        largest = [torch.stack(torch.aminmax(piece)).abs().max() for piece in flat_pieces(update) if len(piece)]
+        if largest and not float(torch.stack(largest).max()) <= LARGEST:
+            self._refuse(update)
         for name, tensor in update.items():
-            largest = max(map(abs, torch.stack(torch.aminmax(tensor)).tolist())) if tensor.numel() else 0.0
-            if not largest <= LARGEST:
-                raise AggregationError(f"the update of {name} has an element of size {largest}, more than {LARGEST:g}")
-        for name, tensor in update.items():
-            counted = 1 if name in unweighted else weight
             if name not in self.sums:
                 self.sums[name] = [torch.zeros(tensor.shape, dtype=torch.int64, device=tensor.device)]
-            for total, piece in pieces(self.sums[name][0], tensor):
-                total += piece.to(torch.float64).mul_(counted * 2.0**self.places).round_().to(torch.int64)
-            self._count(name, counted, 1)
+            self._count(name, 1 if name in unweighted else weight, 1)
+        for counted, names in ((1, unweighted & update.keys()), (weight, update.keys() - unweighted)):
+            part = {name: tensor for name, tensor in update.items() if name in names}
+            for group in groups(part):
+                totals = [self.sums[name][0].view(-1) for name in group]
+                if len(group) > 1:
+                    grid = self._grid(joined([part[name] for name in group]), counted)
+                    torch._foreach_add_(totals, grid.split([len(total) for total in totals]))
+                    continue
+                for total, piece in pieces(totals[0], part[group[0]]):
+                    total += self._grid(piece, counted)
+
+    def _grid(self, flat: torch.Tensor, weight: int) -> torch.Tensor:
+        """Weighted elements in fixed point."""
+        return flat.to(torch.float64).mul_(weight * 2.0**self.places).round_().to(torch.int64)
+
+    @staticmethod
+    def _refuse(update: Mapping[str, torch.Tensor]) -> None:
+        """Name the first tensor that cannot be summed."""
+        for name, tensor in update.items():
+            if tensor.numel() and not (largest := float(tensor.abs().max())) <= LARGEST:
+                raise AggregationError(f"the update of {name} has an element of size {largest}, more than {LARGEST:g}")
 
     def merge(self, other: "ExactSum") -> None:
         """Add another worker's sum to this one, whose tensors it refers to from now on."""
