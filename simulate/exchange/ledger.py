@@ -17,13 +17,14 @@ class Ledger:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._current = dict.fromkeys(names, 0)
-        self._held: dict[int, dict[str, int]] = {}
+        self._first = self._current
+        self._held: dict[int, dict[str, int]] = {}  # clients that hold the same share one mapping, which never changes
 
     def joins(self, client: int) -> bool:
         """Whether this is the client's first visit; from now on it holds version 0 of everything."""
         new = client not in self._held
         if new:
-            self._held[client] = dict.fromkeys(self._current, 0)
+            self._held[client] = self._first
         return new
 
     def download(self, client: int) -> dict[str, int]:
@@ -31,24 +32,30 @@ class Ledger:
 
         Afterwards it holds their current version.
         """
-        held = self._held[client]
-        behind = {name: version - held[name] for name, version in self._current.items() if held[name] != version}
-        held.update((name, self._current[name]) for name in behind)
-        return behind
+        held, self._held[client] = self._held[client], self._current
+        if held is self._current:
+            return {}
+        return {name: version - held[name] for name, version in self._current.items() if held[name] != version}
 
     def publish(self, names: Iterable[str]) -> None:
         """The server has changed these tensors."""
+        self._current = dict(self._current)
         for name in names:
             self._current[name] += 1
 
     def memory(self) -> dict[str, Any]:
-        """All that the ledger knows, as plain data; clients that hold the same versions share a row of them."""
-        rows: dict[tuple[int, ...], int] = {}
-        held = {client: rows.setdefault(tuple(versions.values()), len(rows)) for client, versions in self._held.items()}
-        return {"current": self._current, "versions": [list(row) for row in rows], "held": list(held.items())}
+        """All that the ledger knows, as plain data."""
+        rows: dict[int, int] = {}
+        versions: list[list[int]] = []
+        for held in (self._first, self._current, *self._held.values()):
+            if id(held) not in rows:
+                rows[id(held)] = len(versions)
+                versions.append(list(held.values()))
+        held_by = [(client, rows[id(held)]) for client, held in self._held.items()]
+        return {"names": list(self._current), "versions": versions, "current": rows[id(self._current)], "held": held_by}
 
     def remember(self, memory: Mapping[str, Any]) -> None:
         """Know again what another ledger of the same names knew."""
-        self._current = dict(memory["current"])
-        rows = memory["versions"]
-        self._held = {client: dict(zip(self._current, rows[row], strict=True)) for client, row in memory["held"]}
+        rows = [dict(zip(memory["names"], row, strict=True)) for row in memory["versions"]]
+        self._first, self._current = rows[0], rows[memory["current"]]
+        self._held = {client: rows[row] for client, row in memory["held"]}
