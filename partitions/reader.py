@@ -21,7 +21,7 @@ class CorpusReader(BaseModel):
         allow_overlap: accept a text or document that occurs in two splits, which is otherwise an error.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     allow_overlap: bool = False
 

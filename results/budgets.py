@@ -102,7 +102,7 @@ def read_bytes(words: str) -> float:
         count = float(found[1]) * UNITS[found[2]] if found else 0.0
     except ValueError:
         count = 0.0
-    if count <= 0:
+    if not 0 < count < math.inf:
         raise ResultsError(f"budget {words!r}: expected bytes with a unit, such as 100MB or 1.5GB")
     return count
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from results import style
+from results import output, style
 from results.style import LineStyle
 
 PANEL_HEIGHT = 2.2
@@ -84,21 +84,19 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
 
     Returns:
         The two files.
+
+    Raises:
+        ResultsError: if one cannot be written.
     """
     stem = Path(stem)
     if stem.suffix in (".png", ".pdf"):
         stem = stem.with_suffix("")
-    stem.parent.mkdir(parents=True, exist_ok=True)
     unstamped = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
     files = []
     with style.paper():
         for kind, metadata in unstamped.items():
             file = stem.with_name(f"{stem.name}.{kind}")
-            part = stem.with_name(f".{stem.name}.{kind}.part")
-            try:
+            with output.whole(file) as part:
                 figure.savefig(part, format=kind, metadata=metadata)
-                part.replace(file)
-            finally:
-                part.unlink(missing_ok=True)
             files.append(file)
     return files

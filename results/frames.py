@@ -57,11 +57,11 @@ class Runs:
         """
         first = self.summaries.iloc[0]
         shared = [
-            {"task": run["task"], "metric": run["metric"]} | _flatten({key: config.get(key) for key in SHARED_SETTINGS})
+            {"task": run["task"], "metric": run["metric"]} | flatten({key: config.get(key) for key in SHARED_SETTINGS})
             for (_, run), config in zip(self.summaries.iterrows(), self.configs, strict=True)
         ]
         for run, other in zip(self.summaries["run"], shared, strict=True):
-            if (key := _difference(shared[0], other)) is not None:
+            if (key := difference(shared[0], other)) is not None:
                 raise ResultsError(
                     f"one table or figure needs one {key}: {first['run']} has {shared[0].get(key)!r}, "
                     f"{run} has {other.get(key)!r}; give them apart"
@@ -118,7 +118,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path}: not readable as JSON, perhaps cut short: {error}") from error
 
 
@@ -164,7 +164,7 @@ class _Summary(BaseModel):
 def _told_apart(labels: list[str], configs: list[dict[str, Any]]) -> list[str]:
     """The labels of runs; where some are equal, with the settings in which those runs differ."""
     apart = (*FREE_SETTINGS, *SHARED_SETTINGS)
-    settings = [_flatten({key: config[key] for key in config if key not in apart}) for config in configs]
+    settings = [flatten({key: config[key] for key in config if key not in apart}) for config in configs]
     told = []
     for label, own in zip(labels, settings, strict=True):
         group = [other for its, other in zip(labels, settings, strict=True) if its == label]
@@ -192,7 +192,12 @@ def _is_finished(folder: Path) -> bool:
     if not (folder / "summary.json").is_file():
         return False
     environment = folder / "environment.json"
-    return not environment.is_file() or read_json(environment).get("status") == "finished"
+    if not environment.is_file():
+        return True
+    record = read_json(environment)
+    if not isinstance(record, dict):
+        raise ResultsError(f"{environment}: expected an object with the run's status, got {type(record).__name__}")
+    return record.get("status") == "finished"
 
 
 def _read_run(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
@@ -208,8 +213,14 @@ def _read_run(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ResultsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+        line = f", line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
+        problem = getattr(error, "problem", None) or "perhaps cut short"
+        raise ResultsError(f"{path}{line}: not readable as YAML: {problem}") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ResultsError(f"{path}: not readable as YAML: {type(error).__name__}") from error
     if not isinstance(config, dict):
         raise ResultsError(f"{path}: expected a mapping of settings, got {type(config).__name__}")
     return config
@@ -238,6 +249,8 @@ def _read_rounds(path: Path, summary: _Summary) -> pd.DataFrame:
             header, *rows = csv.reader(file)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ResultsError(f"{path}: not readable as CSV in UTF-8") from error
     except ValueError as error:
         raise ResultsError(f"{path}: no header line; expected the columns round, bytes_total, ...") from error
 
@@ -260,12 +273,12 @@ def _read_rounds(path: Path, summary: _Summary) -> pd.DataFrame:
     return rounds
 
 
-def _flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted key -> value, without seeds; of a path only its last part, so that a moved folder stays the same."""
     flat: dict[str, Any] = {}
     for key, value in section.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         elif key == "path" and value is not None:
             flat[f"{prefix}{key}"] = Path(value).name
         elif key != "seed":
@@ -273,5 +286,6 @@ def _flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _difference(settings: dict[str, Any], other: dict[str, Any]) -> str | None:
+def difference(settings: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """The first key in which flat settings differ; None where they are equal."""
     return next((key for key in settings | other if settings.get(key) != other.get(key)), None)

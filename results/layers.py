@@ -36,7 +36,9 @@ def layers_frame(folder: Path) -> pd.DataFrame:
     try:
         clients = pd.read_csv(path, usecols=["round", "layers"], dtype={"layers": str}, keep_default_na=False)
         chosen = [[int(layer) for layer in layers.split()] for layers in clients["layers"]]
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise ResultsError(f"{path}: does not say which layers were trained: {error}") from None
     depth = 1 + max((layer for layers in chosen for layer in layers), default=-1)
     if not depth:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from results import budgets, significance, tables, targets
+from results import budgets, output, significance, tables, targets
 from results.frames import ResultsError, Runs
 from results.wording import metric_name
 
@@ -38,6 +38,7 @@ def report(runs: Runs, byte_budgets: Sequence[float] = (), target: float = 95) -
     Raises:
         ResultsError: if the runs are not comparable, or a budget or target is out of range.
     """
+    targets.check(target)
     quality = tables.comparison(runs)
     return [
         Section("quality", "Quality over seeds", quality, quality_text(quality)),
@@ -72,19 +73,18 @@ def save(sections: Sequence[Section], file: Path) -> list[Path]:
         The files.
 
     Raises:
-        ResultsError: if the name has another ending.
+        ResultsError: if the name has another ending, or a file cannot be written.
     """
     if file.suffix not in (".md", ".csv"):
         raise ResultsError(f"{file}: a report is written as .md or .csv")
-    file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".md":
-        file.write_text(text(sections) + "\n", encoding="utf-8")
+        output.write(file, text(sections) + "\n")
         return [file]
     files = []
     for section in sections:
         if not section.rows.empty:
             files.append(file.with_name(f"{file.stem}-{section.name}.csv"))
-            section.rows.to_csv(files[-1], index=False)
+            output.write(files[-1], section.rows.to_csv(index=False))
     return files
 
 

@@ -31,8 +31,7 @@ def cost_to_target(
     Raises:
         ResultsError: if the runs are not comparable, or none of them is centralized.
     """
-    if not 0 < percent <= 100:
-        raise ResultsError(f"target {percent:g}: expected per cent of centralized training, above 0 and at most 100")
+    check(percent)
     quality = f"{split}_{runs.shared_metric()}"
     order = tables.comparison(runs)
     best = best_rounds(runs)
@@ -52,6 +51,16 @@ def cost_to_target(
             row |= {cost: statistics.mean(values), f"{cost}_sd": statistics.standard_deviation(values)}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def check(percent: float) -> None:
+    """Refuse a target that is no share of centralized training.
+
+    Raises:
+        ResultsError: if it is not above 0 and at most 100.
+    """
+    if not 0 < percent <= 100:
+        raise ResultsError(f"target {percent:g}: expected per cent of centralized training, above 0 and at most 100")
 
 
 def text(rows: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ class Aggregator(BaseModel):
     (`Method.needs_mean`).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     title: ClassVar[str]
     """What tables and figures add to the method's name; empty for nothing."""

@@ -11,6 +11,7 @@ settings are kept, so that the same call again continues an interrupted study. W
 `simulate.errors.USER_ERRORS`, before any training.
 """
 
+import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,10 @@ from rich.console import Console
 
 from baselines import COMPARED
 from partitions.statistics import describe
+from results.output import write
 from simulate import tuning
 from simulate.clients.training import DivergenceError
 from simulate.config import Experiment, load
-from simulate.engine.records import write_json, write_text
 from simulate.exchange.aggregation import AggregationError
 from simulate.experiment import spread
 from simulate.progress import ProgressWatcher
@@ -107,8 +108,8 @@ def tune(
     simulate({trial.folder: trial.experiment for trial in tried}, console, tolerated)
     table = tuning.outcome(tried)
     chosen = tuning.chosen_values(tried, table)
-    write_text(folder / "tuned.yaml", tuning.as_yaml(source, tuning.tuned(source, overrides, chosen), tried))
-    write_text(folder / "trials.csv", table.to_csv(index=False))
+    write(folder / "tuned.yaml", tuning.as_yaml(source, tuning.tuned(source, overrides, chosen), tried))
+    write(folder / "trials.csv", table.to_csv(index=False))
     for edge in tuning.at_edges(tried, chosen):
         warnings.warn(edge, stacklevel=2)
     return table
@@ -153,8 +154,7 @@ def partition(source: str | Path, output: str | Path, overrides: Sequence[str] =
     experiment = load(source, overrides)
     traits, found = spread(experiment, experiment.corpus.load())
     file = Path(output)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, describe(found, traits.labels, groups=traits.groups))
+    write(file, json.dumps(describe(found, traits.labels, groups=traits.groups), indent=2) + "\n")
     return file
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -24,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+UsageError: Any = typer.BadParameter.__base__  # click's own, which typer installs or brings along
 console = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 SOURCE = "A preset (see `skipfl list`) or a YAML file."
@@ -115,10 +117,10 @@ def compare(
     """
     from results import curves, frames
     from simulate import api
-    from simulate.config import read
+    from simulate.config import name_of
 
-    names = _items(methods) or COMPARED
-    folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-compare")
+    names = _names("--methods", methods) or COMPARED
+    folder = output or _new_folder(f"{name_of(source)}-compare")
     runs = api.compare(source, folder, names, _seeds(seeds), overrides or [], console)
     table = folder / "comparison.csv"
     _table(runs, table)
@@ -152,11 +154,11 @@ def tune(
     from baselines import COMPARED
     from results import trials
     from simulate import api
-    from simulate.config import read
+    from simulate.config import name_of
     from simulate.tuning import read_grid
 
-    folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-tune")
-    names = _items(methods) or list(COMPARED)
+    folder = output or _new_folder(f"{name_of(source)}-tune")
+    names = _names("--methods", methods) or list(COMPARED)
     table = api.tune(source, folder, read_grid(grid or []), names, _seeds(seeds), overrides or [], console)
     console.print(trials.text(table))
     _wrote(folder / "tuned.yaml", folder / "trials.csv", folder / "trials")
@@ -182,16 +184,17 @@ def ablate(
         skipfl ablate demo --skip-ratios 0,0.5,0.75 --seeds 0,1 rounds=10 -o runs/ablation
     """
     from results import curves, frames, tables
+    from results.output import write
     from simulate import api
-    from simulate.config import read
+    from simulate.config import name_of
 
-    folder = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-ablate")
+    folder = output or _new_folder(f"{name_of(source)}-ablate")
     ratios = _numbers("--skip-ratios", skip_ratios, float)
     runs = api.ablate(source, folder, ratios, _seeds(seeds), overrides or [], console)
     found = frames.load(runs)
     rows = tables.ablation(found)
     console.print(tables.text(rows))
-    rows.to_csv(folder / "ablation.csv", index=False)
+    write(folder / "ablation.csv", rows.to_csv(index=False))
     figure, *_ = curves.ablation_figure(found)
     _wrote(folder / "ablation.csv", *curves.save(figure, folder / "ablation"), *runs)
 
@@ -233,7 +236,7 @@ def report(
     """
     from results import frames, report
 
-    budgets = [report.budgets.read_bytes(words) for words in _items(budget)]
+    budgets = [report.budgets.read_bytes(words) for words in _names("--budget", budget)]
     sections = report.report(frames.load(folders), budgets, target)
     console.print(report.text(sections))
     if output:
@@ -311,14 +314,19 @@ def partition(
         skipfl partition demo partition.by=group partition.clients=1000 --view distributions --show label
     """
     from results import curves, partition_tables
+    from results.output import write
     from results.partition_record import read_partition
     from simulate import api
-    from simulate.config import read
+    from simulate.config import name_of
 
-    stem = output or _new_folder(f"{read(source).get('name', Path(source).stem)}-partition") / "partition"
+    stem = output or _new_folder(f"{name_of(source)}-partition") / "partition"
     stem = stem.with_suffix("") if stem.suffix in (".png", ".pdf", ".json") else stem
-    file = api.partition(source, stem.with_name(f"{stem.name}.json"), overrides or [])
-    record = read_partition(file)
+    file = stem.with_name(f"{stem.name}.json")
+    with TemporaryDirectory() as unseen:  # nothing is written where it shall be before all of it is known
+        found = api.partition(source, Path(unseen) / "partition.json", overrides or [])
+        record = read_partition(found)
+        figure, *_ = curves.partition_figure(found, view, show)
+        text = found.read_text(encoding="utf-8")
     summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in partition_tables.summary_rows(record):
         summary.add_row(name, value)
@@ -329,7 +337,7 @@ def partition(
     for row in rows:
         clients.add_row(*row)
     console.print(summary, "", clients, "", sep="\n", end="")
-    figure, *_ = curves.partition_figure(file, view, show)
+    write(file, text)
     _wrote(file, *curves.save(figure, stem))
 
 
@@ -409,11 +417,12 @@ def list_(debug: Debug = False) -> None:
 def _table(folders: list[Path], output: Path | None = None) -> None:
     """Print the comparison of some runs, and write it as CSV if asked."""
     from results import frames, tables
+    from results.output import write
 
     comparison = tables.comparison(frames.load(folders))
     console.print(tables.text(comparison))
     if output:
-        comparison.to_csv(output, index=False)
+        write(output, comparison.to_csv(index=False))
 
 
 def _wrote(*paths: Path) -> None:
@@ -428,6 +437,16 @@ def _new_folder(name: str) -> Path:
 
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _names(option: str, text: str) -> list[str]:
+    """What an option lists; nothing only where it was not given."""
+    from simulate.config import ConfigError
+
+    names = _items(text)
+    if text and not names:
+        raise ConfigError(f"{option} {text!r}: expected names separated by commas")
+    return names
 
 
 Number = TypeVar("Number", int, float)
@@ -462,11 +481,21 @@ def main() -> None:
     """Run a command; a user's mistake ends in one line on stderr and exit code 2."""
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
-        app()
-    except Exception as error:
-        from simulate.errors import USER_ERRORS
-
-        if "--debug" in sys.argv or not isinstance(error, USER_ERRORS):
+        code = app(prog_name="skipfl", standalone_mode=False)
+    except UsageError as error:
+        if "--debug" in sys.argv:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        what = error.format_message().replace("Value error, ", "").rstrip(".")
+        _fail(f"{what}; see `{error.ctx.command_path if error.ctx else 'skipfl'} --help`")
+    except Exception as error:
+        from simulate.errors import one_line
+
+        if "--debug" in sys.argv or (line := one_line(error)) is None:
+            raise
+        _fail(line)
+    sys.exit(code)
+
+
+def _fail(line: str) -> NoReturn:
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)

@@ -1,13 +1,14 @@
 """The experiment as data: YAML presets, `key=value` overrides, strict schemas, one-line errors."""
 
 import re
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from baselines import METHODS
 from baselines.aggregation import AGGREGATIONS
@@ -50,6 +51,11 @@ ALTERNATIVES = {
 
 PRESETS = files("simulate") / "presets"
 
+LONGEST_NAME = 100
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80
+
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -57,14 +63,25 @@ class ConfigError(ValueError):
     """Settings that cannot be used; the message names the key or file, the value, and what was expected."""
 
 
-class Experiment(Settings):
+def _names_a_folder(name: str) -> str:
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or {"/", "\\"} & set(name):
+        raise ValueError(f"expected 1 to {LONGEST_NAME} printable characters, none of them / or \\")
+    return name
+
+
+class Named(Settings):
+    """What has a name that folders are called by, and that therefore leads into no other folder."""
+
+    name: Annotated[str, AfterValidator(_names_a_folder)]
+
+
+class Experiment(Named):
     """Corpus x partition x model x method x engine settings x seed.
 
     `corpus`, `partition`, `method`, `aggregation` and `server` are parts chosen by name: `parts` has the name, the
     field the instance.
     """
 
-    name: str
     seed: Annotated[int, Field(ge=0)] = 0
     rounds: Annotated[int, Field(ge=1)] = 10
     corpus: Any
@@ -109,6 +126,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), method: str | None =
     changes = parse_overrides([*overrides, *([f"method={method}"] if method else [])])
     per_method = base.pop("per_method", {})
     chosen = changes.get("method", {}).get("name") or _named("method", base.get("method"), source).get("name")
+    chosen = None if chosen is None else str(chosen)
     of_method = _of_method(per_method, chosen, source)
     merged = base
     for layer in ({"method": {"name": chosen}}, nested(of_method, source), changes):
@@ -144,24 +162,60 @@ def read(source: str | Path) -> dict[str, Any]:
     """
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such file")
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: no such file") from error
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not UTF-8 at byte {error.start + 1}") from error
     elif str(source) in presets():
         text = (PRESETS / f"{source}.yaml").read_text()
     else:
         raise ConfigError(f"unknown preset {str(source)!r}{suggest(str(source), presets())} (or give a .yaml file)")
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = f", line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
-        raise ConfigError(f"{source}{where}: not YAML: {getattr(error, 'problem', error)}") from error
+    data = from_yaml(text, str(source))
     if not isinstance(data, dict):
-        raise ConfigError(f"{source}: expected a mapping of settings, got {type(data).__name__}")
-    return data
+        found = "nothing" if data is None else shown(data)
+        raise ConfigError(f"{source}: expected a mapping of settings, got {found}")
+    return {str(key): value for key, value in data.items()}
+
+
+def name_of(source: str | Path) -> str:
+    """The name of the experiments of a preset or YAML file, which their default folders are called by.
+
+    Raises:
+        ConfigError: as `read`, or if the name cannot be that of a folder.
+    """
+    return check(Named, {"name": read(source).get("name", Path(source).stem)}).name
+
+
+def from_yaml(text: str, where: str) -> Any:
+    """The plain data of a YAML text.
+
+    Args:
+        text: as the user wrote it.
+        where: file or option, for the message.
+
+    Raises:
+        ConfigError: if it is not YAML, or holds what is no plain data.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = f", line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) and "\n" in text else ""
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        raise ConfigError(f"{where}{line}: not YAML: {reason}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where}: not YAML that can be read: nested too deeply") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # PyYAML's own, of dates and numbers that look like such and are none
+        raise ConfigError(f"{where}: not YAML that can be read: {error}") from error
+
+
+def shown(value: Any) -> str:
+    """A value for a message, shortened."""
+    return _SHORT.repr(value)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -174,11 +228,8 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip("."):
-            raise ConfigError(f"override {override!r}: expected key=value, such as train.lr=1e-3")
-        try:
-            dotted[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"override {override!r}: the value is not YAML") from error
+            raise ConfigError(f"override {shown(override)}: expected key=value, such as train.lr=1e-3")
+        dotted[key] = from_yaml(value, f"override {shown(override)}")
     return nested(dotted, "overrides")
 
 
@@ -186,7 +237,8 @@ def build(data: Mapping[str, Any]) -> Experiment:
     """The experiment of plain data.
 
     Raises:
-        ConfigError: at the first unknown key, unknown name, wrong type or value out of range.
+        ConfigError: at the first unknown key, unknown name, wrong type or value out of range, or settings that do not
+            go together.
         MethodError: if the method is not defined for the local training, the aggregation or the server optimizer.
     """
     fields = dict(data)
@@ -203,9 +255,21 @@ def build(data: Mapping[str, Any]) -> Experiment:
     experiment.method.check(experiment.train, experiment.server)
     if experiment.aggregation.title and (why := experiment.method.needs_mean):
         raise MethodError(f"{experiment.method.title} needs aggregation=mean, not {chosen['aggregation']}: {why}")
-    if experiment.faults and not experiment.method.pooled:
-        _check_faults(experiment.faults, experiment.partition.clients, experiment.cohort)
+    _check_together(experiment)
     return experiment
+
+
+def _check_together(experiment: Experiment) -> None:
+    """Refuse settings of different sections that contradict each other."""
+    clients, rounds = experiment.partition.clients, experiment.rounds
+    if experiment.cohort.count is not None and experiment.cohort.count > clients:
+        raise ConfigError(f"cohort.count = {experiment.cohort.count}, but there are {clients} clients")
+    if experiment.train.warmup_rounds > rounds:
+        raise ConfigError(f"train.warmup_rounds = {experiment.train.warmup_rounds}, but there are {rounds} rounds")
+    if (warmup := getattr(experiment.method, "warmup_rounds", 0)) > rounds:
+        raise ConfigError(f"method.warmup_rounds = {warmup}, but there are {rounds} rounds")
+    if experiment.faults and not experiment.method.pooled:
+        _check_faults(experiment.faults, clients, experiment.cohort)
 
 
 def _check_faults(faults: FaultSettings, clients: int, settings: CohortSettings) -> None:
@@ -218,6 +282,8 @@ def _check_faults(faults: FaultSettings, clients: int, settings: CohortSettings)
 
 def check(schema: type[Schema], data: Mapping[str, Any], prefix: str = "") -> Schema:
     """Validate data, with the first mistake as a one-line `ConfigError`."""
+    for key, value in _misplaced_booleans(schema, data):
+        raise ConfigError(f"{prefix}{key} = {shown(value)}: expected a value other than yes or no")
     try:
         return schema.model_validate(data)
     except ValidationError as error:
@@ -233,8 +299,31 @@ def check(schema: type[Schema], data: Mapping[str, Any], prefix: str = "") -> Sc
             message = "expected a mapping of settings"
         where = key.rstrip(".") or schema.__name__
         raise ConfigError(
-            f"{where} = {first['input']!r}: {message}" if first["loc"] else f"{where}: {message}"
+            f"{where} = {shown(first['input'])}: {message}" if first["loc"] else f"{where}: {message}"
         ) from error
+
+
+def _misplaced_booleans(schema: type[BaseModel], data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of the booleans, or lists of them, that pydantic would read as numbers."""
+    for name, value in data.items():
+        kind = schema.model_fields[name].annotation if name in schema.model_fields else Any
+        if isinstance(value, Mapping) and (inner := _schema(kind)):
+            yield from ((f"{name}.{key}", item) for key, item in _misplaced_booleans(inner, value))
+        elif not {bool, Any} & set(_types(kind)):
+            items = value if isinstance(value, list) else [value]
+            yield from ((name, value) for item in items if isinstance(item, bool))
+
+
+def _schema(annotation: Any) -> type[BaseModel] | None:
+    """The settings that an annotation stands for; None where it stands for a value, or for a part by its name."""
+    return next((kind for kind in _types(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _types(inner)
 
 
 def _fields(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]:
@@ -245,14 +334,14 @@ def _fields(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]
     return [".".join([*map(str, location), name]) for name in schema.model_fields if name != "parts"]
 
 
-def part(section: str, name: str) -> type[BaseModel]:
-    """The class that a name means in a section (corpus, partition or method).
+def part(section: str, name: Any) -> type[BaseModel]:
+    """The class that a name means in a section (corpus, partition, method or server).
 
     Raises:
         ConfigError: if nothing has that name.
     """
     try:
-        return find(section, PARTS[section], name)
+        return find(section, PARTS[section], str(name))
     except UnknownNameError as error:
         raise ConfigError(str(error)) from error
 
@@ -267,27 +356,43 @@ def _named(section: str, value: Any, source: object) -> dict[str, Any]:
         return {"name": "jsonl", "path": str(value)}
     if section in (*PARTS, "model") and isinstance(value, str):
         return {"name": value}
-    raise ConfigError(f"{source}: {section} = {value!r}: expected a name or a mapping of settings")
+    raise ConfigError(f"{source}: {section} = {shown(value)}: expected a name or a mapping of settings")
 
 
 def _of_method(per_method: Any, chosen: Any, source: object) -> dict[str, Any]:
     """The settings of `per_method` for the chosen method, after checking all of it."""
     if not isinstance(per_method, Mapping):
-        raise ConfigError(f"{source}: per_method = {per_method!r}: expected methods with their settings")
+        raise ConfigError(f"{source}: per_method = {shown(per_method)}: expected methods with their settings")
     for name, settings in per_method.items():
-        part("method", str(name))
+        part("method", name)
         if not isinstance(settings, Mapping) or {"method", "method.name"} & settings.keys():
             raise ConfigError(
-                f"{source}: per_method.{name} = {settings!r}: expected settings such as {{train.lr: 0.01}}"
+                f"{source}: per_method.{name} = {shown(settings)}: expected settings such as {{train.lr: 0.01}}"
             )
+        for key in settings:
+            _check_key(str(key), str(name), f"{source}: per_method.{name}")
     return dict(per_method.get(chosen, {}))
+
+
+def _check_key(key: str, method: str, where: str) -> None:
+    """Refuse a dotted key that is no setting, as far as that does not depend on the name of another part."""
+    section, _, name = key.partition(".")
+    schema: Any = Experiment
+    prefix, known = "", section
+    if name and section in Experiment.model_fields:
+        schema = part("method", method) if section == "method" else _schema(Experiment.model_fields[section].annotation)
+        prefix, known = f"{section}.", name.partition(".")[0]
+    if schema is None or known in schema.model_fields:
+        return
+    fields = [prefix + field for field in schema.model_fields if field != "parts"]
+    raise ConfigError(f"{where}: unknown key {key}{suggest(key, fields)}")
 
 
 def nested(dotted: Mapping[str, Any], source: object) -> dict[str, Any]:
     """Dotted keys as nested mappings."""
     nested: dict[str, Any] = {}
     for key, value in dotted.items():
-        *outer, last = key.split(".")
+        *outer, last = str(key).split(".")
         level = nested
         for section in outer:
             level = level.setdefault(section, {})
@@ -320,7 +425,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         if section == "corpus" and "name" not in change and "path" in change and "name" in before:
             change["name"] = before["name"] if "path" in part(section, before["name"]).model_fields else "jsonl"
         if section in PARTS and change.get("name", before.get("name")) != before.get("name"):
-            known = part(section, str(change["name"])).model_fields if section == "partition" else ()
+            known = part(section, change["name"]).model_fields if section == "partition" else ()
             before = {key: value for key, value in before.items() if key in known}
         given = ALTERNATIVES.get(section, set()).intersection(change)
         if len(given) > 1:

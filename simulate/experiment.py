@@ -1,7 +1,6 @@
 """The composition root: an experiment's corpus, partition, model and method brought together and run into a folder."""
 
 import os
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +28,7 @@ from simulate.engine.prefix_cache import PrefixCounts
 from simulate.engine.records import RunFolder, check_free, state_of
 from simulate.engine.server import Round, Server
 from simulate.engine.worker import Job, ModelFacts
+from simulate.errors import recorded
 from simulate.export import export
 from simulate.models.backbone import ModelSettings, load_tokenizer
 from simulate.models.encoded import Encoded
@@ -179,7 +179,7 @@ def run(
             summary = summarise(experiment, corpus, prepared.task.metric, server, sum(peaks.values()))
             summary |= {"prefix_cache": prefix}
         except BaseException as error:
-            records.status("failed", "".join(traceback.format_exception_only(error)).strip())
+            records.status("failed", recorded(error))
             raise
         truncated = {
             name: {"examples": split.truncated, "words": split.lost_words, "in_windows": split.in_windows}

@@ -91,7 +91,7 @@ class Method(BaseModel):
     overrides what it does differently. The task head belongs to every scope.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     title: ClassVar[str]
     """What tables and figures call the method."""

@@ -14,7 +14,7 @@ class ServerOptimizer(BaseModel):
     A tensor that no client of the cohort trained is left alone, and so is what the optimizer remembers of it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     title: ClassVar[str]
     """What tables and figures add to the method's name; empty for nothing."""

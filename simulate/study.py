@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from baselines import METHODS
-from simulate.config import ConfigError, Experiment, load, part
-from simulate.engine.executors import Executor, make_executor
+from results.frames import SHARED_SETTINGS, difference, flatten
+from simulate.config import ConfigError, Experiment, load, part, shown
+from simulate.engine.executors import Executor, check_engine, make_executor
 from simulate.engine.records import check_free, check_unused, state_of, tidy
 from simulate.engine.server import Round
 from simulate.experiment import forget_corpora, prepare, read_corpus, run
@@ -43,14 +44,31 @@ def comparison(
         folder: where the run folders go.
 
     Raises:
-        ConfigError: if a setting is wrong, or no method has an overridden setting.
+        ConfigError: if a setting is wrong, no method has an overridden setting, or the methods' own settings differ in
+            what one table or figure must share.
     """
     refuse(overrides, {"seed": "--seeds", "method": "--methods", "method.name": "--methods"})
-    return {
+    runs = {
         folder / f"{method}-seed{seed}": load(source, [*settings, f"seed={seed}"], method)
         for method, settings in fitting(overrides, methods).items()
         for seed in seeds or [load(source, settings, method).seed]
     }
+    _require_one_table(runs)
+    return runs
+
+
+def _require_one_table(runs: Mapping[Path, Experiment]) -> None:
+    """Refuse runs that could not stand in one table or figure when they are done."""
+    shared = {
+        folder.name: flatten({key: experiment.resolved()[key] for key in SHARED_SETTINGS})
+        for folder, experiment in runs.items()
+    }
+    (first, settings), *others = shared.items()
+    for name, other in others:
+        if (key := difference(settings, other)) is not None:
+            raise ConfigError(
+                f"a comparison needs one {key}: {first} has {shown(settings.get(key))}, {name} {shown(other.get(key))}"
+            )
 
 
 def ablation(
@@ -97,20 +115,14 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
     unfinished.
 
     Raises:
-        RunFolderError: if a folder holds anything else, or another process writes it; before any training.
-        ConfigError, CorpusError, PartitionError, ModelError, MethodError: if an experiment cannot be run; mistakes in
-            methods and models of all experiments before any training.
+        RunFolderError: if a folder holds anything else, cannot be written, or another process writes it.
+        ConfigError, CorpusError, EngineError, MethodError, ModelError, PartitionError: if an experiment cannot be run.
+        All of these before any training, but for what only loaded weights tell.
     """
     states = {folder: state_of(folder, experiment.resolved()) for folder, experiment in runs.items()}
     executor: Executor | None = None
     try:
-        for folder, experiment in runs.items():
-            if states[folder] == "new":
-                check_free(folder)
-            if states[folder] == "interrupted":
-                check_unused(folder)
-            if states[folder] != "finished":
-                outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
+        _check({folder: experiment for folder, experiment in runs.items() if states[folder] != "finished"}, states)
         for folder, experiment in runs.items():
             if state_of(folder, experiment.resolved()) == "finished":
                 tidy(folder)
@@ -132,6 +144,22 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
         forget_corpora()
         if executor is not None:
             executor.close()
+
+
+def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> None:
+    """Find what is wrong with experiments before the first of them is trained."""
+    for folder in runs:
+        if states[folder] == "new":
+            check_free(folder)
+        if states[folder] == "interrupted":
+            check_unused(folder)
+    for experiment in runs.values():
+        outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
+    drawn = {(each.corpus, each.model, each.partition, each.seed): each for each in runs.values()}
+    for experiment in drawn.values():
+        prepare(experiment)
+    for engine in {each.engine for each in runs.values()}:
+        check_engine(engine)
 
 
 def fitting(overrides: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:

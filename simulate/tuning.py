@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from results import frames
-from simulate.config import ConfigError, Experiment, load, merge, nested, parse_overrides, read
+from simulate.config import ConfigError, Experiment, from_yaml, load, merge, nested, parse_overrides, read
 from simulate.study import fitting, method_key, own, refuse
 
 TUNABLE = ("train", "method", "aggregation", "server")
@@ -50,10 +50,7 @@ def read_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     grid: dict[str, list[Any]] = {}
     for text in texts:
         key, equals, values = text.partition("=")
-        try:
-            parsed = yaml.safe_load(f"[{values}]")
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--grid {text!r}: the values are not YAML") from error
+        parsed = from_yaml(f"[{values}]", f"--grid {text!r}")
         if not equals or not key or not parsed or None in parsed:
             raise ConfigError(f"--grid {text!r}: expected key=value,value, such as train.lr=1e-3,2e-3")
         if key in grid:

@@ -29,7 +29,7 @@ class Partitioner(BaseModel):
             document counts as its most frequent class; an example without a document stands alone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     clients: Annotated[int, Field(ge=1)] = 10
     min_size: Annotated[int, Field(ge=1)] = 1

@@ -3,13 +3,16 @@
 import gc
 import math
 import os
+import re
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
+from unittest.mock import patch
 
 import torch
 from pydantic import Field
@@ -17,6 +20,11 @@ from pydantic import Field
 from simulate.engine.worker import Job, Worker
 from simulate.exchange.channel import State
 from simulate.settings import Settings
+
+HOST_AND_PORT = re.compile(r"\[?([^/]*?)\]?:(\d+)")
+
+MOST_THREADS_PER_CPU = 8
+"""Threads of all workers together; beyond the number of cores they only get in each other's way."""
 
 
 class EngineError(RuntimeError):
@@ -126,6 +134,28 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def check_engine(settings: EngineSettings) -> None:
+    """Refuse what this machine cannot do, before any work; what a running cluster can do is known once it is joined.
+
+    Raises:
+        EngineError: if there is no such device, workers and threads are far more than the CPU cores, or nothing listens
+            at the address of a cluster (for which Ray itself would wait for many minutes).
+    """
+    resolve_device(settings.device)
+    if settings.executor == "ray" and (place := HOST_AND_PORT.fullmatch(settings.address or "")):
+        try:
+            socket.create_connection((place[1], int(place[2])), timeout=5).close()
+        except (OSError, OverflowError) as error:
+            raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
+    workers = settings.workers if settings.executor == "ray" and settings.workers != "auto" else 1
+    cpus = os.cpu_count() or 1
+    if settings.address is None and workers * settings.threads > MOST_THREADS_PER_CPU * cpus:
+        raise EngineError(
+            f"engine.workers = {workers} of engine.threads = {settings.threads} are more than {MOST_THREADS_PER_CPU} "
+            f"threads for each of {cpus} CPU cores"
+        )
+
+
 def make_executor(settings: EngineSettings) -> Executor:
     """The executor that the settings ask for."""
     return SerialExecutor(settings) if settings.executor == "serial" else RayExecutor(settings)
@@ -171,6 +201,20 @@ class SerialExecutor(Executor):
         self._states, self._worker = {}, None
 
 
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Within the block Ray starts sessions that listen at 127.0.0.1 alone: no other machine reaches them.
+
+    On Linux they would listen at all addresses of the machine. Ray has no setting for it but this one, which it reads
+    when it is imported, and again in each of its processes.
+    """
+    from ray._private import ray_constants
+
+    name, variable = "ENABLE_RAY_CLUSTER", ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    with patch.object(ray_constants, name, False), patch.dict(os.environ, {variable: "0"}):
+        yield
+
+
 class ResidentWorker:
     """What runs in a Ray actor: outlives runs, so that the next run does not pay for imports again."""
 
@@ -214,7 +258,8 @@ class RayExecutor(Executor):
             cpus = {} if settings.address else {"num_cpus": max(os.cpu_count() or 1, int(needs.get("CPU", 1)))}
             quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
             try:
-                ray.init(address=settings.address or "local", **cpus, **quiet)
+                with nullcontext() if settings.address else _on_loopback():
+                    ray.init(address=settings.address or "local", **cpus, **quiet)
             except ConnectionError as error:
                 raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
         try:

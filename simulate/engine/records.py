@@ -164,28 +164,39 @@ class RunFolder:
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Those resolved settings that decide what comes out of a run."""
-    engine = {key: value for key, value in config.get("engine", {}).items() if key not in WHERE}
+    given = config.get("engine")
+    engine = {key: value for key, value in given.items() if key not in WHERE} if isinstance(given, Mapping) else given
     return {**config, "engine": engine}
 
 
 def state_of(path: Path, config: Mapping[str, Any]) -> Literal["new", "interrupted", "finished"]:
     """What a folder holds of this very experiment (a resolved one); "new" also where it holds something else."""
-    file = path / "config.yaml"
-    if not file.is_file() or not isinstance(found := yaml.safe_load(file.read_text()), dict):
+    try:
+        found = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, RecursionError, ValueError, yaml.YAMLError):
         return "new"
-    if identity(found) != identity(config):
+    if not isinstance(found, dict) or identity(found) != identity(config):
         return "new"
     return "finished" if (path / "summary.json").is_file() else "interrupted"
 
 
 def check_free(path: Path) -> None:
-    """Refuse a folder that holds something, other than what a run that never began may have left.
+    """Refuse a folder that cannot be made, or that holds something, other than what a run that never began may leave.
 
     Raises:
-        RunFolderError: if the path is a file or a folder with anything in it.
+        RunFolderError: if the path is a file or a folder with anything in it, or what is above it is a file or may not
+            be written to.
     """
-    if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {LOCK, ".config.yaml.tmp"}):
-        raise RunFolderError(f"{path}: already exists and is not empty; choose another folder with -o")
+    try:
+        if path.is_dir() and {file.name for file in path.iterdir()} - {LOCK, ".config.yaml.tmp"}:
+            raise RunFolderError(f"{path}: already exists and is not empty; choose another folder with -o")
+        above = next(folder for folder in (path, *path.parents) if folder.exists())
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be used as a run folder ({error.strerror})") from error
+    if not above.is_dir():
+        raise RunFolderError(f"{path}: {above} is a file; choose another folder with -o")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{path}: {above} may not be written to; choose another folder with -o")
 
 
 def check_unused(path: Path) -> None:

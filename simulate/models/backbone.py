@@ -50,7 +50,7 @@ class ModelSettings(BaseModel):
         pretrained: false gives random weights of the same configuration.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = "tiny-llama"
     bidirectional: bool = False
@@ -69,7 +69,7 @@ def load_config(settings: ModelSettings) -> PreTrainedConfig:
     file = config_file(settings.name)
     try:
         return AutoConfig.from_pretrained(file, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the configurations of transformers check themselves, each in its own way
         raise ModelError(f"model {settings.name!r}: {file} cannot be read: {_first_line(error)}") from None
 
 
@@ -202,9 +202,11 @@ def _from_checkpoint(settings: ModelSettings, task: Task, config: PreTrainedConf
     except Exception as error:
         raise ModelError(f"model {settings.name!r}: weights in {folder} cannot be read: {_first_line(error)}") from None
     structure = find_structure(model)
-    fresh = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    resized = {key for key, *_ in report["mismatched_keys"]}
+    fresh = {*report["missing_keys"], *resized}
     if lost := sorted(fresh.difference(structure.final, structure.head)):
-        raise ModelError(f"model {settings.name!r}: weights in {folder} do not fit its config.json: no {lost[0]}")
+        why = f"{lost[0]} has another shape" if lost[0] in resized else f"no {lost[0]}"
+        raise ModelError(f"model {settings.name!r}: weights in {folder} do not fit its config.json: {why}")
     model.fresh_parameters = frozenset(fresh)
     return model
 
@@ -233,4 +235,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """The first line of what an error says, and the next where that only leads up to it."""
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{first} {others[0].strip()}" if others and first.endswith(":") else first

@@ -53,7 +53,9 @@ def checkpoint_folder(name: str, weights: bool = True) -> Path:
 def _folder(name: str, parts: list[str]) -> Path:
     folder = _local_folder(name) or _hub_folder(name, parts)
     if lacks := _lacking(folder, parts):
-        raise ModelError(f"model {name!r}: {folder} has no {lacks}; give a folder written by save_pretrained")
+        pickles = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth") for file in folder.glob(kind))
+        found = f"; {pickles[0]} is a pickle, which is never loaded" if lacks == _WEIGHTS and pickles else ""
+        raise ModelError(f"model {name!r}: {folder} has no {lacks}{found}; give a folder written by save_pretrained")
     return folder
 
 

@@ -227,6 +227,6 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError("disk full")
 
     monkeypatch.setattr(figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ResultsError, match=r"figure.png: cannot be written \(disk full\)"):
         curves.save(figure, tmp_path / "figure")
     assert list(tmp_path.iterdir()) == []

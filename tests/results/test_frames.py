@@ -112,7 +112,7 @@ def _edit_summary(**changes: object) -> Callable[[Path], None]:
         (_edit_summary(bytes={"up": 1}), r"summary\.json: bytes\.down: Field required"),
         (_edit_summary(metric="macro_f1"), r"summary\.json: final\.test has no macro_f1"),
         (_edit_summary(saving_denominator=None), r"summary\.json: saving 0\.0 comes without its saving_denominator"),
-        (lambda f: (f / "config.yaml").write_text("a: [1"), r"config\.yaml: not readable as YAML"),
+        (lambda f: (f / "config.yaml").write_text("a: [1"), r"config\.yaml, line 1: not readable as YAML"),
         (lambda f: (f / "config.yaml").write_text("- 1"), r"config\.yaml: expected a mapping of settings, got list"),
     ],
 )

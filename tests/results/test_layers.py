@@ -22,7 +22,7 @@ def test_shares_of_the_cohort_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "clients.csv: does not say which layers were trained"),
+        (None, "clients.csv: cannot be read: No such file"),
         ("round,client\n1,0\n", "clients.csv: does not say which layers were trained"),
         (HEADER + "1,0,5,a b\n", "clients.csv: does not say which layers were trained"),
         (HEADER + "1,0,5,\n", "clients.csv: no layer was trained"),
