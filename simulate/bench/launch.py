@@ -13,6 +13,8 @@ LOOK_SECONDS = 0.2
 """Between two looks at the resident memory of the tree."""
 PSS_SECONDS = 1.0
 """Between two looks at its proportional memory, which cost more."""
+SHARE = 0.02
+"""Of one processor, the most that watching takes: a costly look is followed by a longer wait."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
         process = subprocess.Popen(command, env=dict(environment), stdout=stream, stderr=stream, start_new_session=True)
         try:
             while process.poll() is None and time.time() < started + timeout:
+                began = time.process_time()
                 tree.look(process.pid)
-                time.sleep(LOOK_SECONDS)
+                time.sleep(max(LOOK_SECONDS, (time.process_time() - began) / SHARE))
         finally:
             if process.poll() is None:
                 tree.end(process)
