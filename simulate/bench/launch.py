@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
             while process.poll() is None and time.time() < started + timeout:
                 began = time.process_time()
                 tree.look(process.pid)
-                time.sleep(max(LOOK_SECONDS, (time.process_time() - began) / SHARE))
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(LOOK_SECONDS, (time.process_time() - began) / SHARE))
         finally:
             if process.poll() is None:
                 tree.end(process)
