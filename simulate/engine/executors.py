@@ -6,9 +6,10 @@ import os
 import re
 import socket
 import time
+import warnings
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -18,7 +19,8 @@ import torch
 from pydantic import Field
 
 from simulate.engine.worker import Job, Worker
-from simulate.exchange.channel import State
+from simulate.exchange.aggregation import ExactSum
+from simulate.exchange.channel import Payload, State
 from simulate.settings import Settings
 
 HOST_AND_PORT = re.compile(r"\[?([^/]*?)\]?:(\d+)")
@@ -29,6 +31,26 @@ MOST_THREADS_PER_CPU = 8
 
 class EngineError(RuntimeError):
     """Work that could not be done where the settings say; the message says what to change."""
+
+
+class MemoryShortageError(EngineError):
+    """A GPU has no memory left for what a worker does."""
+
+
+class LostWorkerError(EngineError):
+    """A worker process that died, of itself or killed.
+
+    Attributes:
+        client: whose turn it was; None where no client can be blamed.
+    """
+
+    def __init__(self, message: str, client: int | None = None) -> None:
+        super().__init__(message)
+        self.client = client
+
+
+LOSSES = 3
+"""So many workers lost to one task end the run."""
 
 
 class EngineSettings(Settings):
@@ -73,6 +95,7 @@ class Executor(ABC):
 
     workers: int
     _states: dict[int, Any]
+    _values: Callable[[], Payload] | None = None
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
@@ -93,6 +116,17 @@ class Executor(ABC):
     @abstractmethod
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
         """Run tasks, in any order, and yield (index of the task, result) as they finish."""
+
+    @abstractmethod
+    def visit(self, tasks: Sequence[Task]) -> tuple[dict[int, Any], list[ExactSum]]:
+        """Run tasks that add to the workers' sums: the results by index of the task, and the sums.
+
+        All of them count, once, or none does: the clients' states change when the sums have arrived.
+        """
+
+    def follow(self, values: Callable[[], Payload]) -> None:
+        """Learn who knows the global values: a worker that takes a lost one's place asks for them."""
+        self._values = values
 
     def states(self) -> dict[int, Any]:
         """The client states as they are now, for `restore`: client -> state, or a reference to it."""
@@ -161,6 +195,14 @@ def make_executor(settings: EngineSettings) -> Executor:
     return SerialExecutor(settings) if settings.executor == "serial" else RayExecutor(settings)
 
 
+def _memory_shortage(executor: Executor) -> MemoryShortageError:
+    fewer = f"fewer than engine.workers = {executor.workers}, " if executor.workers > 1 else ""
+    return MemoryShortageError(
+        f"the GPU has no memory left: take {fewer}a smaller train.batch_size or model.max_length; `skipfl plan` "
+        "estimates what a worker needs"
+    )
+
+
 class SerialExecutor(Executor):
     """One worker in this process: for the debugger, for tests, for machines without Ray."""
 
@@ -176,18 +218,29 @@ class SerialExecutor(Executor):
         self._worker = Worker(job)
 
     def first(self, method: str) -> Any:
-        return getattr(self._worker, method)()
+        return self._call(method)
 
     def all(self, method: str, *arguments: Any) -> list[Any]:
-        return [getattr(self._worker, method)(*arguments)]
+        return [self._call(method, *arguments)]
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
         for index, task in enumerate(tasks):
             state = None if task.client is None else self._states.get(task.client)
-            result, new = getattr(self._worker, task.method)(*task.arguments, state)
+            result, new = self._call(task.method, *task.arguments, state)
             if new is not None and task.client is not None:
                 self._states[task.client] = new
             yield index, result
+
+    def visit(self, tasks: Sequence[Task]) -> tuple[dict[int, Any], list[ExactSum]]:
+        results = dict(self.run(tasks))
+        collected = self._call("collect")
+        return results, [] if collected is None else [collected]
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._worker, method)(*arguments)
+        except torch.OutOfMemoryError as error:
+            raise _memory_shortage(self) from error
 
     def state(self, client: int) -> State | None:
         return self._states.get(client)
@@ -239,7 +292,7 @@ class RayExecutor(Executor):
     """Actors on a Ray cluster, each with its share of a CPU or GPU.
 
     Tasks are handed out one ahead of what an actor works on, first come first served; client states live in the object
-    store.
+    store. An actor that dies is replaced, and what it alone knew, the updates in its sum, is made again.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -268,8 +321,9 @@ class RayExecutor(Executor):
             if self._own:
                 ray.shutdown()
             raise
-        actor = ray.remote(ResidentWorker).options(**share)
-        self._actors = [actor.remote() for _ in range(self.workers)]
+        self._new = ray.remote(ResidentWorker).options(**share).remote
+        self._actors = [self._new() for _ in range(self.workers)]
+        self.lost = 0
 
     def _wait_for(self, needs: dict[str, float]) -> None:
         """Wait for resources that actors which were let go are still giving back."""
@@ -292,39 +346,60 @@ class RayExecutor(Executor):
 
     def start(self, job: Job) -> None:
         self._states = {}
-        shared = self._ray.put(job)
-        self._get([actor.start.remote(shared) for actor in self._actors])
+        self._values = None
+        self._job = self._ray.put(job)
+        self._everywhere(lambda actor: actor.start.remote(self._job), restart=False)
 
     def first(self, method: str) -> Any:
-        return self._get(self._actors[0].call.remote(method))
+        return self._everywhere(lambda actor: actor.call.remote(method), [0])[0]
 
     def all(self, method: str, *arguments: Any) -> list[Any]:
         shared = [self._ray.put(argument) for argument in arguments]
-        return self._get([actor.call.remote(method, *shared) for actor in self._actors])
+        return self._everywhere(lambda actor: actor.call.remote(method, *shared))
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
-        waiting = deque(enumerate(tasks))
-        running: dict[Any, tuple[int, Any]] = {}
+        visit = _Visit(self, tasks, summed=False)
+        results = visit.finish()
+        self._states |= visit.states
+        yield from results.items()
 
-        def hand_out(actor: Any) -> None:
-            index, task = waiting.popleft()
-            state = None if task.client is None else self._states.get(task.client)
-            call = actor.call.options(num_returns=2)
-            result, new = call.remote(task.method, *task.arguments, state)
-            if task.client is not None and task.method == "train":
-                self._states[task.client] = new
-            running[result] = (index, actor)
+    def visit(self, tasks: Sequence[Task]) -> tuple[dict[int, Any], list[ExactSum]]:
+        visit = _Visit(self, tasks, summed=True)
+        results = visit.finish()
+        self._states |= visit.states
+        return results, visit.sums
 
-        for _ in range(2):
-            for actor in self._actors:
-                if waiting:
-                    hand_out(actor)
-        while running:
-            (done,), _ = self._ray.wait(list(running), num_returns=1)
-            index, actor = running.pop(done)
-            if waiting:
-                hand_out(actor)
-            yield index, self._get(done)
+    def _everywhere(
+        self, call: Callable[[Any], Any], places: Sequence[int] | None = None, restart: bool = True
+    ) -> list[Any]:
+        """The results of a call of the actors in some places, by default all; made again where one was lost."""
+        places = range(self.workers) if places is None else places
+        calls = [call(self._actors[place]) for place in places]
+        results = []
+        for place, reference in zip(places, calls, strict=True):
+            for left in reversed(range(LOSSES)):
+                try:
+                    results.append(self._get(reference))
+                    break
+                except LostWorkerError:
+                    if not left:
+                        raise
+                    self.replace(place, restart)
+                    reference = call(self._actors[place])
+        return results
+
+    def replace(self, place: int, restart: bool = True) -> None:
+        """Put a new actor, with the job and the global values, in place of a lost one."""
+        warnings.warn("a worker process died and is replaced; what it was doing is done again", stacklevel=2)
+        self.lost += 1
+        self._ray.kill(self._actors[place])
+        self._actors[place] = self._new()
+        if not restart:
+            return
+        values = [] if self._values is None else [self._ray.put(self._values())]
+        self._everywhere(lambda actor: actor.start.remote(self._job), [place], restart=False)
+        for payload in values:
+            self._get(self._actors[place].call.remote("receive", payload))
 
     def state(self, client: int) -> State | None:
         reference = self._states.get(client)
@@ -338,10 +413,13 @@ class RayExecutor(Executor):
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, torch.OutOfMemoryError):
+                raise _memory_shortage(self) from error
             raise error.cause from error
-        except self._ray.exceptions.RayActorError as error:
-            raise EngineError(
-                "a worker process died, perhaps for want of memory; try a smaller engine.workers"
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
+            raise LostWorkerError(
+                f"worker processes died {LOSSES} times in a row, perhaps for want of memory; try a smaller "
+                "engine.workers"
             ) from error
 
     def close(self) -> None:
@@ -351,3 +429,98 @@ class RayExecutor(Executor):
             self._ray.kill(actor)
         if self._own:
             self._ray.shutdown()
+
+
+class _Visit:
+    """Tasks handed out to the actors until all are done, also by those that take a lost one's place.
+
+    Attributes:
+        states: the new state of each client that trained, by reference.
+        sums: what the actors had summed.
+    """
+
+    def __init__(self, executor: RayExecutor, tasks: Sequence[Task], summed: bool) -> None:
+        self.executor = executor
+        self.tasks = tasks
+        self.summed = summed
+        self.waiting = deque(range(len(tasks)))
+        self.running: dict[Any, tuple[int, int]] = {}  # reference -> task, place
+        self.results: dict[int, Any] = {}
+        self.states: dict[int, Any] = {}
+        self.sums: list[ExactSum] = []
+        self.unsent: list[set[int]] = [set() for _ in range(executor.workers)]  # what is only in an actor's sum
+        self.losses: Counter[int | None] = Counter()
+
+    def finish(self) -> dict[int, Any]:
+        """Do all tasks and collect the sums; the results by index of the task."""
+        while self.waiting or self.running or any(self.unsent):
+            self._hand_out()
+            if self.running:
+                (reference,), _ = self.executor._ray.wait(list(self.running), num_returns=1)
+                index, place = self.running[reference]
+                try:
+                    self.results[index] = self.executor._get(reference)
+                except LostWorkerError:
+                    self._lose(place)
+                else:
+                    del self.running[reference]
+                    if self.summed:
+                        self.unsent[place].add(index)
+            else:
+                self._collect()
+        return self.results
+
+    def _hand_out(self) -> None:
+        """Every actor works on one task and has one more waiting."""
+        load = Counter(place for _, place in self.running.values())
+        for depth in (1, 2):
+            for place, actor in enumerate(self.executor._actors):
+                if not self.waiting:
+                    return
+                if load[place] < depth:
+                    load[place] += 1
+                    index = self.waiting.popleft()
+                    task = self.tasks[index]
+                    state = None if task.client is None else self.executor._states.get(task.client)
+                    call = actor.call.options(num_returns=2)
+                    result, new = call.remote(task.method, *task.arguments, state)
+                    if task.client is not None and task.method == "train":
+                        self.states[task.client] = new
+                    self.running[result] = index, place
+
+    def _collect(self) -> None:
+        """Take the actors' sums; tasks whose sum is lost are waiting again."""
+        calls = [actor.call.remote("collect") for actor in self.executor._actors]
+        for place, call in enumerate(calls):
+            try:
+                collected = self.executor._get(call)
+            except LostWorkerError:
+                self._lose(place)
+                continue
+            self.unsent[place].clear()
+            if collected is not None:
+                self.sums.append(collected)
+
+    def _lose(self, place: int) -> None:
+        """An actor died: what it was at, and what was only in its sum, is to be done again, by another in its place.
+
+        Raises:
+            LostWorkerError: if the same task was at work each time.
+        """
+        struck = [index for index, where in self.running.values() if where == place]
+        suspect = struck[0] if struck else None  # they are in the order in which they were handed out
+        self.losses[suspect] += 1
+        if self.losses[suspect] == LOSSES:
+            client = None if suspect is None else self.tasks[suspect].client
+            raise LostWorkerError(
+                f"worker processes died {LOSSES} times at one task, perhaps for want of memory; try a smaller "
+                "engine.workers or train.batch_size",
+                client,
+            )
+        self.running = {key: at for key, at in self.running.items() if at[1] != place}
+        again = sorted({*struck, *self.unsent[place]})
+        self.unsent[place].clear()
+        for index in again:
+            self.results.pop(index, None)
+        self.waiting.extendleft(reversed(again))
+        self.executor.replace(place)

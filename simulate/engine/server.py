@@ -10,7 +10,7 @@ from simulate.engine.checkpoint import Checkpoints
 from simulate.engine.clock import Clock
 from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.evaluation import Evaluator
-from simulate.engine.executors import Executor, Task
+from simulate.engine.executors import EngineError, Executor, LostWorkerError, Task
 from simulate.engine.records import RunFolder
 from simulate.engine.worker import STAGES, ClientReport, Job, ModelFacts, Verdict
 from simulate.exchange.aggregation import ExactSum
@@ -82,6 +82,7 @@ class Server:
         self.channel = Float32Channel()
         self.state: State = executor.first("initial")
         self.ledger = Ledger(self.state)
+        executor.follow(lambda: self.channel.encode(self.state))
         self.changes = {name: LowRankChanges(self.state[name].numel()) for name in facts.scope.merged}
         self.initial = dict(self.state) if job.method.follows_change(Turn(job.seed, job.rounds, job.rounds)) else {}
         self.memory: State = {}
@@ -287,8 +288,16 @@ class Server:
         """Have the workers visit clients, costliest first; the exact sum of what they sent, and each one's result."""
         order = sorted(clients, key=lambda client: (-len(self.job.shards[client]), client))
         tasks = [Task(what, (replace(turn, client=client), weight), client=client) for client in order]
-        results = {order[index]: result for index, result in self.executor.run(tasks)}
-        sums = [part for part in self.executor.all("collect") if part is not None]
+        try:
+            found, sums = self.executor.visit(tasks)
+        except LostWorkerError as error:
+            if error.client is None:
+                raise
+            raise EngineError(
+                f"client {error.client} in round {turn.round}: {error}. In one process, for a debugger: "
+                f"skipfl run --resume {self.folder.path} engine.executor=serial"
+            ) from error
+        results = {order[index]: result for index, result in found.items()}
         for part in sums[1:]:
             sums[0].merge(part)
         return (sums[0] if sums else ExactSum(weight)), results
