@@ -52,6 +52,12 @@ class LostWorkerError(EngineError):
 LOSSES = 3
 """So many workers lost to one task end the run."""
 
+SHARES = 4
+"""An actor is handed its share of what is left, divided by this: calls cost little, and all finish together."""
+
+MOST_AT_ONCE = 32
+"""Tasks handed to an actor in one call."""
+
 
 class EngineSettings(Settings):
     """Where the work is done; not what comes out of it.
@@ -287,6 +293,11 @@ class ResidentWorker:
     def call(self, method: str, *arguments: Any) -> Any:
         return getattr(self.worker, method)(*arguments)
 
+    def calls(self, tasks: Sequence[Task], *states: State | None) -> tuple[Any, ...]:
+        """Do some tasks: the result of each and whether its client keeps a state, and then those states."""
+        done = [self.call(task.method, *task.arguments, state) for task, state in zip(tasks, states, strict=True)]
+        return [(result, new is not None) for result, new in done], *(new for _, new in done)
+
 
 class RayExecutor(Executor):
     """Actors on a Ray cluster, each with its share of a CPU or GPU.
@@ -431,6 +442,15 @@ class RayExecutor(Executor):
             self._ray.shutdown()
 
 
+@dataclass(frozen=True)
+class _HandedOut:
+    """Tasks that an actor is at: where it is, their indices, and references to their clients' new states."""
+
+    place: int
+    tasks: list[int]
+    states: list[Any]
+
+
 class _Visit:
     """Tasks handed out to the actors until all are done, also by those that take a lost one's place.
 
@@ -444,7 +464,7 @@ class _Visit:
         self.tasks = tasks
         self.summed = summed
         self.waiting = deque(range(len(tasks)))
-        self.running: dict[Any, tuple[int, int]] = {}  # reference -> task, place
+        self.running: dict[Any, _HandedOut] = {}
         self.results: dict[int, Any] = {}
         self.states: dict[int, Any] = {}
         self.sums: list[ExactSum] = []
@@ -457,36 +477,43 @@ class _Visit:
             self._hand_out()
             if self.running:
                 (reference,), _ = self.executor._ray.wait(list(self.running), num_returns=1)
-                index, place = self.running[reference]
+                handed_out = self.running[reference]
                 try:
-                    self.results[index] = self.executor._get(reference)
+                    results = self.executor._get(reference)
                 except LostWorkerError:
-                    self._lose(place)
+                    self._lose(handed_out.place)
                 else:
                     del self.running[reference]
-                    if self.summed:
-                        self.unsent[place].add(index)
+                    self._take(handed_out, results)
             else:
                 self._collect()
         return self.results
 
+    def _take(self, handed_out: "_HandedOut", results: Sequence[tuple[Any, bool]]) -> None:
+        for index, (result, keeps), state in zip(handed_out.tasks, results, handed_out.states, strict=True):
+            self.results[index] = result
+            task = self.tasks[index]
+            if keeps and task.client is not None and task.method == "train":
+                self.states[task.client] = state
+            if self.summed:
+                self.unsent[handed_out.place].add(index)
+
     def _hand_out(self) -> None:
-        """Every actor works on one task and has one more waiting."""
-        load = Counter(place for _, place in self.running.values())
+        """Every actor works on some tasks and has some more waiting: many of short ones, in the end one at a time."""
+        load = Counter(handed_out.place for handed_out in self.running.values())
         for depth in (1, 2):
             for place, actor in enumerate(self.executor._actors):
                 if not self.waiting:
                     return
                 if load[place] < depth:
                     load[place] += 1
-                    index = self.waiting.popleft()
-                    task = self.tasks[index]
-                    state = None if task.client is None else self.executor._states.get(task.client)
-                    call = actor.call.options(num_returns=2)
-                    result, new = call.remote(task.method, *task.arguments, state)
-                    if task.client is not None and task.method == "train":
-                        self.states[task.client] = new
-                    self.running[result] = index, place
+                    share = 1 if self.losses else len(self.waiting) // (SHARES * self.executor.workers)
+                    tasks = [self.waiting.popleft() for _ in range(min(max(share, 1), MOST_AT_ONCE))]
+                    clients = [self.tasks[index].client for index in tasks]
+                    before = [None if client is None else self.executor._states.get(client) for client in clients]
+                    call = actor.calls.options(num_returns=len(tasks) + 1)
+                    results, *states = call.remote([self.tasks[index] for index in tasks], *before)
+                    self.running[results] = _HandedOut(place, tasks, states)
 
     def _collect(self) -> None:
         """Take the actors' sums; tasks whose sum is lost are waiting again."""
@@ -507,7 +534,9 @@ class _Visit:
         Raises:
             LostWorkerError: if the same task was at work each time.
         """
-        struck = [index for index, where in self.running.values() if where == place]
+        struck = [
+            index for handed_out in self.running.values() if handed_out.place == place for index in handed_out.tasks
+        ]
         suspect = struck[0] if struck else None  # they are in the order in which they were handed out
         self.losses[suspect] += 1
         if self.losses[suspect] == LOSSES:
@@ -517,7 +546,7 @@ class _Visit:
                 "engine.workers or train.batch_size",
                 client,
             )
-        self.running = {key: at for key, at in self.running.items() if at[1] != place}
+        self.running = {key: handed_out for key, handed_out in self.running.items() if handed_out.place != place}
         again = sorted({*struck, *self.unsent[place]})
         self.unsent[place].clear()
         for index in again:
