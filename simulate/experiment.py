@@ -23,11 +23,11 @@ from simulate.engine.cohort import cohort_size
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import Executor
 from simulate.engine.faults import FaultSettings
+from simulate.engine.job import Job, ModelFacts
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCounts
 from simulate.engine.records import RunFolder, check_free, state_of
 from simulate.engine.server import Round, Server
-from simulate.engine.worker import Job, ModelFacts
 from simulate.errors import recorded
 from simulate.export import export
 from simulate.models.backbone import ModelSettings, load_tokenizer

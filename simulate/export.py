@@ -4,8 +4,8 @@ from pathlib import Path
 
 from partitions.corpus import Task
 from simulate.config import Experiment
+from simulate.engine.job import ModelFacts
 from simulate.engine.records import write_text
-from simulate.engine.worker import ModelFacts
 from simulate.exchange.channel import State
 from simulate.models.backbone import HEADS
 

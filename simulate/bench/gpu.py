@@ -52,8 +52,9 @@ from baselines.server.average import Average
 from simulate import seeds
 from simulate.clients.training import TrainSettings
 from simulate.engine.faults import FaultSettings
+from simulate.engine.job import Job, ModelFacts
 from simulate.engine.prefix_cache import PrefixCacheSettings
-from simulate.engine.worker import Job, ModelFacts, Worker
+from simulate.engine.worker import Worker
 from simulate.exchange.channel import Float32Channel, State
 from simulate.method import Method, Turn
 from simulate.models.backbone import ModelSettings

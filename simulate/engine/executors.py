@@ -18,7 +18,8 @@ from unittest.mock import patch
 import torch
 from pydantic import Field
 
-from simulate.engine.worker import Job, Worker
+from simulate.engine.job import Job
+from simulate.engine.worker import Worker
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Payload, State
 from simulate.settings import Settings

@@ -11,8 +11,8 @@ from simulate.engine.clock import Clock
 from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import EngineError, Executor, LostWorkerError, Task
+from simulate.engine.job import STAGES, ClientReport, Job, ModelFacts, Verdict
 from simulate.engine.records import RunFolder
-from simulate.engine.worker import STAGES, ClientReport, Job, ModelFacts, Verdict
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.ledger import Ledger

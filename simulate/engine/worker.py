@@ -2,135 +2,28 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from partitions.corpus import Task as CorpusTask
 from simulate import seeds
-from simulate.aggregator import Aggregator
 from simulate.clients.batches import client_batches, local_steps
 from simulate.clients.tasks import TASKS
-from simulate.clients.training import Batch, DivergenceError, TrainSettings, learning_rate, train_client, train_mode
+from simulate.clients.training import Batch, DivergenceError, learning_rate, train_client, train_mode
 from simulate.engine.clock import Clock
-from simulate.engine.faults import FaultSettings
+from simulate.engine.job import OK, ClientReport, Job, ModelFacts, Verdict
 from simulate.engine.memory import peak_mb, reset_peak
-from simulate.engine.prefix_cache import PrefixCache, PrefixCacheSettings, PrefixCounts
+from simulate.engine.prefix_cache import PrefixCache, PrefixCounts
 from simulate.engine.shared import SharedFolder
 from simulate.engine.weights import load
 from simulate.exchange.aggregation import AggregationError, ExactSum
 from simulate.exchange.channel import Float32Channel, Payload, PayloadError, State
 from simulate.exchange.pieces import l2_norm
-from simulate.method import Method, Scope, Turn, Visit
-from simulate.models.backbone import ModelSettings
-from simulate.models.encoded import Encoded
+from simulate.method import Turn, Visit
 from simulate.models.prefix import Prefix, frozen_blocks
-from simulate.models.structure import Structure
-from simulate.server_optimizer import ServerOptimizer
-
-STAGES = ("load", "prefix", "steps", "send")
-"""What a visit consists of: the global values are put into the model, hidden states computed that are not kept yet,
-local steps taken, the update encoded and summed."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a worker has to know of a run, handed over once.
-
-    Attributes:
-        key: of this run alone, for what its workers share on a machine.
-        shards: for each client, the indices of its examples in the training split.
-        labels: entity types or class names.
-    """
-
-    key: str
-    seed: int
-    rounds: int
-    task: CorpusTask
-    labels: tuple[str, ...]
-    model: ModelSettings
-    method: Method
-    aggregation: Aggregator
-    server: ServerOptimizer
-    faults: FaultSettings
-    train: TrainSettings
-    prefix_cache: PrefixCacheSettings
-    splits: Mapping[str, Encoded]
-    shards: tuple[np.ndarray, ...]
-    device: str
-    workers: int
-    threads: int
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What the driver learns of the prepared model, without holding it.
-
-    Attributes:
-        shapes: of every tensor, by name, in the model's order.
-        setup_bytes: encoded length of the whole prepared model: what a client gets once.
-        full_bytes: encoded length of the whole model without the method's additions, the denominator of savings.
-        full_parameters: elements of that model.
-        config: the model's configuration, JSON.
-    """
-
-    structure: Structure
-    scope: Scope
-    shapes: Mapping[str, tuple[int, ...]]
-    setup_bytes: int
-    full_bytes: int
-    full_parameters: int
-    config: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a client's update.
-
-    Attributes:
-        status: ok, which alone is averaged; dropped before it trained; late; rejected by the server; or skipped, in a
-            round of too few.
-        reason: for all but ok and dropped, one line.
-    """
-
-    status: Literal["ok", "dropped", "late", "rejected", "skipped"]
-    reason: str = ""
-
-
-OK = Verdict("ok")
-
-
-@dataclass(frozen=True)
-class ClientReport:
-    """One client's visit.
-
-    Attributes:
-        loss: mean over its steps; None where it did not train.
-        layers: the blocks that it trained.
-        bytes_up: encoded length of its update.
-        stages: seconds of each of `STAGES`.
-        update_norm: L2 norm of what local training changed; None where it did not train.
-        verdict: what became of its update.
-    """
-
-    client: int
-    examples: int
-    steps: int = 0
-    loss: float | None = None
-    layers: tuple[int, ...] = ()
-    bytes_up: int = 0
-    update_norm: float | None = None
-    stages: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    verdict: Verdict = OK
-
-    @property
-    def seconds(self) -> float:
-        """Of the whole visit."""
-        return sum(self.stages.values())
 
 
 class Worker:
