@@ -4,6 +4,7 @@ Each process takes its share of the cohort and adds the weighted values of its c
 share; then each takes the sum of all shares as its new global values.
 """
 
+import os
 import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -36,6 +37,7 @@ def main(folder: Path, output: Path, workers: int, threads: int) -> None:
 
 
 def _other(folder: Path, rank: int, threads: int, sums: list[State], right: torch.Tensor, barrier: Barrier) -> None:
+    os.setsid()  # Linux shares processors out by session, and the workers of Ray and torchrun have one each
     plan = Plan(folder)
     model, trained = plan.model()
     _run(plan, model, trained, rank, threads, sums, right, barrier, Outcome())
