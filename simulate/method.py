@@ -180,7 +180,8 @@ class Method(BaseModel):
     def contribution(self, received: State, turn: Turn) -> State:
         """What a client's update, as the server received it, adds to the sums that are averaged.
 
-        For what an average of the update itself cannot tell. Nothing of it is sent.
+        For what an average of the update itself cannot tell. Nothing of it is sent. The tensors received are views
+        that the next client's overwrite: what is kept of them is copied.
         """
         return received
 

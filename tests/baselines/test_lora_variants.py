@@ -280,7 +280,8 @@ def recording(kind: type[Method]) -> tuple[type[Method], list[tuple[int, State]]
 
     class Recording(kind):
         def contribution(self, update: State, turn: Turn) -> State:
-            received.append((turn.client, update))
+            copied = {name: tensor.clone() for name, tensor in update.items()}  # the next one arrives in its place
+            received.append((turn.client, copied))
             return super().contribution(update, turn)
 
     return Recording, received
