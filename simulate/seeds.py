@@ -34,9 +34,11 @@ def generator(seed: int, *address: str | int) -> np.random.Generator:
 @contextmanager
 def torch_draws(seed: int, *address: str | int) -> Iterator[None]:
     """Within the block, torch's default generators (dropout, initialisation) draw from the address; then as before."""
-    with torch.random.fork_rng():
+    # without a device in use CUDA is let alone: it would start on every GPU, and torch keeps the calls until it does
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
         derived = derive(seed, *address)
         torch.default_generator.manual_seed(derived)
-        if torch.cuda.is_initialized():  # or else torch keeps every call, with its stack, until CUDA is
-            torch.cuda.manual_seed_all(derived)
+        if devices:
+            torch.cuda.manual_seed(derived)
         yield

@@ -55,9 +55,14 @@ def _epoch(
         pools = np.cumsum(lengths[order]) // (POOL * settings.batch_tokens)
     batches = []
     for pool in np.split(order, np.flatnonzero(np.diff(pools)) + 1):
-        pool = pool[np.argsort(lengths[pool], kind="stable")]
-        batches += np.split(pool, _cuts(settings, lengths[pool].tolist()))
+        batches += similar_lengths(settings, pool, lengths)
     return [batches[place] for place in reversed(rng.permutation(len(batches)))]
+
+
+def similar_lengths(settings: TrainSettings, windows: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """Windows put together by length, as many as make a batch."""
+    order = windows[np.argsort(lengths[windows], kind="stable")]
+    return np.split(order, _cuts(settings, lengths[order].tolist()))
 
 
 def _cuts(settings: TrainSettings, lengths: list[int]) -> list[int]:

@@ -116,8 +116,14 @@ class PrefixCache:
         return not self._done[split][windows].all()
 
     def write(self, split: str, windows: np.ndarray, states: torch.Tensor) -> None:
-        """Keep the hidden states of some windows, padded on the right: (windows, longest, width)."""
+        """Keep the hidden states of some windows, padded on the right: (windows, longest, width).
+
+        Raises:
+            PrefixCacheError: if they are too large for float16.
+        """
         states = states.to("cpu", self.dtype)
+        if self.dtype == torch.float16 and not states.isfinite().all():
+            raise PrefixCacheError("hidden states exceed float16: set prefix_cache.dtype=bfloat16")
         for place, (first, length) in enumerate(self._rows(split, windows)):
             self._states[first : first + length] = states[place, :length]
         self._done[split][windows] = 1

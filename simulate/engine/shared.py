@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,9 @@ import torch
 from filelock import FileLock
 
 from partitions.cache import cache_folder
+
+HERE = f"@{platform.node()}"
+"""The end of a folder's name: a cache folder on a network is that of several machines, which do not share memory."""
 
 
 class SharedFolderError(RuntimeError):
@@ -30,7 +34,7 @@ class SharedFolder:
     """
 
     def __init__(self, key: str) -> None:
-        self.path = cache_folder() / f"run-{key}"
+        self.path = cache_folder() / f"run-{key}{HERE}"
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._coming_and_going():
@@ -50,7 +54,9 @@ class SharedFolder:
         file, size = self.path / name, max(1, elements) * dtype.itemsize
         descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, size)  # a write into a mapped file that finds the disk full is a crash
+            with self.alone(f"{name}.size"):
+                if os.fstat(descriptor).st_size < size:  # a write into a mapped file that finds no room is a crash
+                    os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
             raise SharedFolderError(f"{file}: no room for {size / 1e9:.3g} GB ({error.strerror})") from error
         finally:
@@ -73,9 +79,9 @@ class SharedFolder:
         return FileLock(self.path.parent / "run.lock")
 
     def _sweep(self) -> None:
-        for folder in self.path.parent.glob("run-*"):
+        for folder in self.path.parent.glob(f"run-*{HERE}"):
             with suppress(OSError):
-                descriptor = os.open(folder / "held", os.O_RDWR)
+                descriptor = os.open(folder / "held", os.O_CREAT | os.O_RDWR, 0o600)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(folder)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from partitions.corpus import Task
 from simulate import seeds
+from simulate.engine.records import write_text
 from simulate.engine.shared import SharedFolder
 from simulate.method import Method, Scope
 from simulate.models.backbone import ModelSettings, empty_model, load_model, load_tokenizer
@@ -17,6 +19,9 @@ from simulate.models.structure import Structure, find_structure
 
 WRITTEN = "weights.json"
 """The file of the shared folder that says that the weights are there, and which the checkpoint did not bring."""
+
+BUFFERS = "buffers.safetensors"
+"""The file of what belongs to a model and is no parameter: small, and copied."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,12 @@ def load(
         if first:
             for name, parameter in parameters.items():
                 shared[name].copy_(parameter.detach())
-            written.write_text(json.dumps(sorted(getattr(model, "fresh_parameters", ()))))
+            save_file({name: buffer.clone() for name, buffer in model.named_buffers()}, folder.path / BUFFERS)
+            write_text(written, json.dumps(sorted(getattr(model, "fresh_parameters", ()))))
+        else:
+            buffers = load_file(folder.path / BUFFERS)
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
     scope = found["scope"]
     changing = {*scope.trained, *scope.merged}
     for name, parameter in parameters.items():

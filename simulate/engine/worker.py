@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from simulate import seeds
-from simulate.clients.batches import client_batches, local_steps
+from simulate.clients.batches import client_batches, local_steps, similar_lengths
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import Batch, DivergenceError, learning_rate, train_client, train_mode
 from simulate.engine.clock import Clock
@@ -73,11 +73,16 @@ class Worker:
         blocks, why_not = frozen_blocks(self.structure, {*scope.trained, *scope.merged})
         if not job.prefix_cache.enabled:
             why_not = "prefix_cache.enabled = false"
+        elif job.method.measure(Turn(job.seed, job.rounds, job.rounds)):
+            why_not = why_not or "importance is measured in all blocks"
         if why_not:
             return None, None, PrefixCounts(0, why_not)
         prefix = Prefix(self.model, self.structure, blocks)
-        if not prefix.agrees(self.pad):
-            return None, None, PrefixCounts(0, f"the blocks of {type(self.model).__name__} cannot be run apart")
+        train_mode(self.model, self.structure, scope.trained)
+        why_not = prefix.disagreement(self.pad)
+        self.model.eval()
+        if why_not:
+            return None, None, PrefixCounts(0, why_not)
         cache = PrefixCache(self.folder, job.prefix_cache, job.splits, job.shards, prefix.width())
         return prefix, cache, PrefixCounts(blocks, "", cache.bytes_kept)
 
@@ -88,7 +93,7 @@ class Worker:
             self.structure,
             self.scope,
             {name: tuple(tensor.shape) for name, tensor in everything.items()},
-            len(self.channel.encode(everything)),
+            self.channel.size((name, tuple(tensor.shape)) for name, tensor in everything.items()),
             self.channel.size(self.full.items()),
             sum(map(prod, self.full.values())),
             self.model.config.to_json_string(use_diff=False),
@@ -106,13 +111,16 @@ class Worker:
 
     def receive(self, payload: Payload) -> None:
         """Take the round's global values."""
-        for name, tensor in self.channel.decode(payload).items():
+        received = self.channel.decode(payload)
+        # Memory that other processes share is not copied, unless a part of it would keep all of it; and what can be
+        # written to is overwritten by its sender.
+        keep = not payload.flags.writeable and received.keys() >= {*self.scope.exchanged}
+        for name, tensor in received.items():
             if name in self.scope.merged:
                 self.start[name].copy_(tensor)
                 continue
             values = self.extras if name in self.extras else self.start
-            # what other processes hold too is neither copied nor written to; the rest is overwritten by its sender
-            values[name] = (tensor.clone() if payload.flags.writeable else tensor).to(self.job.device)
+            values[name] = (tensor if keep else tensor.clone()).to(self.job.device)
         self.clean = False
 
     def _global(self, name: str) -> torch.Tensor:
@@ -264,12 +272,9 @@ class Worker:
             slow = seeds.generator(self.job.seed, "partial_work", turn.round, turn.client)
             batches = batches[: local_steps(self.job.train, len(batches), slow)]
         if self.cache and self.cache.keeps("train", shard):
-            size = self.job.train.batch_size
-            order = shard[np.argsort(train.lengths[shard], kind="stable")]
-            needed = np.isin(order, np.concatenate(batches))
-            self._compute(
-                "train", [order[i : i + size] for i in range(0, len(order), size) if needed[i : i + size].any()]
-            )
+            needed = np.concatenate(batches)
+            groups = similar_lengths(self.job.train, shard, train.lengths)
+            self._compute("train", [group for group in groups if np.isin(group, needed).any()])
         return (self._batch("train", windows) for windows in batches)
 
     def _add(self, update: State, weight: int, total_weight: int) -> None:
@@ -336,7 +341,7 @@ class Worker:
         batch = self._collate(split, windows)
         if self.cache and self.cache.keeps(split, windows):
             states = self.cache.read(split, windows, pinned=self.job.device == "cuda")
-            batch["states"] = states.to(self.job.device, self.model.dtype, non_blocking=True)
+            batch["states"] = states.to(self.job.device, non_blocking=True).to(self.model.dtype)
             self.counts.served += len(windows)
         return batch
 

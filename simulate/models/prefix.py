@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from simulate.models.structure import Structure
 
@@ -44,7 +45,7 @@ class Prefix:
         blocks: how many blocks the prefix has, fewer than the model.
     """
 
-    def __init__(self, model: nn.Module, structure: Structure, blocks: int) -> None:
+    def __init__(self, model: PreTrainedModel, structure: Structure, blocks: int) -> None:
         self.model = model
         every = list(model.get_submodule(structure.block_path).children())
         self.below, self.entry, self.last = every[:blocks], every[blocks], every[-1]
@@ -52,6 +53,11 @@ class Prefix:
     @torch.no_grad()
     def states(self, batch: Inputs) -> torch.Tensor:
         """The hidden states that enter the first block above the prefix, (texts, tokens, width), without dropout."""
+        with self._evaluating():
+            return self._states(batch)
+
+    def _states(self, batch: Inputs) -> torch.Tensor:
+        """The same with the dropout that the model has as it is now."""
         taken: list[torch.Tensor] = []
 
         def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -60,8 +66,7 @@ class Prefix:
 
         handle = self.entry.register_forward_pre_hook(take, with_kwargs=True)
         try:
-            with self._evaluating():
-                self.model(**batch)
+            self.model(**batch)
         except _Entered:
             pass
         finally:
@@ -79,11 +84,16 @@ class Prefix:
             return self.model(**batch)
 
     @torch.no_grad()
-    def agrees(self, pad: int) -> bool:
-        """Whether the two halves together are the whole: tried on two short texts, one of them padded.
+    def disagreement(self, pad: int) -> str:
+        """Why the two halves together are not the whole; empty where they are.
 
-        They are not where blocks hand on more than hidden states.
+        Tried on two short texts, one of them padded: in evaluation mode, in which blocks that hand on more than hidden
+        states differ, and with the dropout that the model has as it is now, none of which may lie below.
         """
+        name = type(self.model).__name__
+        rope = getattr(self.model.config, "rope_parameters", None) or {}
+        if isinstance(rope, Mapping) and rope.get("rope_type") == "longrope":
+            return f"positions in {name} depend on the longest text of a batch"
         device = next(self.model.parameters()).device
         ids = torch.tensor([[1, 2, 3, 4, 5], [5, 4, 1, pad, pad]], device=device)
         mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], device=device)
@@ -91,16 +101,22 @@ class Prefix:
         last: list[torch.Tensor] = []
         handle = self.last.register_forward_hook(lambda module, args, output: last.append(output))
         try:
+            states = self.states(batch)
             with self._evaluating():
                 self.model(**batch)
-                self.outputs(batch, self.states(batch) * kept)
+                self.outputs(batch, states * kept)
+            in_training = self._states(batch)
+            whole, halves = (output * kept for output in last)
+        except Exception as error:  # whatever a family does when its blocks are passed by
+            return f"the blocks of {name} cannot be run apart ({type(error).__name__})"
         finally:
             handle.remove()
-        if not all(isinstance(output, torch.Tensor) for output in last):
-            return False
-        whole, halves = (output * kept for output in last)
         tolerance = 1e-4 if whole.dtype == torch.float32 else 3e-2
-        return bool((halves - whole).norm() <= tolerance * whole.norm())
+        if not (halves - whole).norm() <= tolerance * whole.norm():
+            return f"the blocks of {name} hand on more than hidden states"
+        if not ((in_training - states) * kept).norm() <= tolerance * (states * kept).norm():
+            return f"{name} has dropout below the trained blocks that it cannot be rid of"
+        return ""
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -121,12 +121,15 @@ def _runs_before(base: nn.Module, blocks: nn.ModuleList) -> set[nn.Module]:
     tensors = dict(base.named_parameters()) | dict(base.named_buffers())
     meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     width = cast(PreTrainedModel, base).get_input_embeddings().weight.shape[1]
+    config = cast(PreTrainedModel, base).config
+    cached, config.use_cache = getattr(config, "use_cache", False), True  # without, masks are made from values
     try:
         with torch.no_grad():
             functional_call(base, meta, kwargs={"inputs_embeds": torch.empty(1, 2, width, device="meta")})
     except (_FirstBlock, RuntimeError):  # RuntimeError: a step that needs values (longrope); what ran so far counts
         pass
     finally:
+        config.use_cache = cached
         for hook in hooks:
             hook.remove()
     return called

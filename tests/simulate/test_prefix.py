@@ -64,7 +64,8 @@ class Split:
             parameter.requires_grad_(name in trained)
         assert frozen_blocks(structure, trained) == (depth, "")
         prefix, data = Prefix(model, structure, depth), texts(task)
-        assert prefix.agrees(pad=0)
+        train_mode(model, structure, trained)
+        assert not prefix.disagreement(pad=0)
         folder, shards = SharedFolder(key), [np.arange(len(LENGTHS))]
         cache = PrefixCache(folder, PrefixCacheSettings(), {"train": data}, shards, prefix.width())
         return cls(folder, model, structure, prefix, cache, TASKS[task](TAGS if task != "ner" else ("problem",)), data)
@@ -134,8 +135,36 @@ def test_blocks_that_hand_on_more_than_hidden_states_are_found_out() -> None:
     blocks = split.model.model.layers
     blocks[1].register_forward_pre_hook(lambda module, args: remembered.update(handed_on=args[0].abs().sum()))
     blocks[2].register_forward_hook(lambda module, args, output: output + remembered["handed_on"])
-    assert not split.prefix.agrees(pad=0)
+    assert (
+        split.prefix.disagreement(pad=0) == "the blocks of LlamaForTokenClassification hand on more than hidden states"
+    )
     split.folder.close()
+
+
+def test_dropout_below_the_trained_blocks_is_found_out() -> None:
+    split = Split.make("gpt2", "ner", 2, "dropout")
+    assert "transformer.drop" in split.structure.before
+    split.model.transformer.drop.train()  # as in families whose dropout is no module of its own
+    assert split.prefix.disagreement(pad=0).endswith("has dropout below the trained blocks that it cannot be rid of")
+    split.folder.close()
+
+
+def test_a_family_whose_blocks_cannot_be_passed_by_runs_without_cache() -> None:
+    split = Split.make("llama", "ner", 2, "tuples")
+    split.model.model.layers[1].forward = lambda *_, **__: None  # takes the place of what is no tensor
+    assert split.prefix.disagreement(pad=0).startswith(
+        "the blocks of LlamaForTokenClassification cannot be run apart ("
+    )
+    split.folder.close()
+
+
+def test_states_too_large_for_float16_are_refused() -> None:
+    folder = SharedFolder("half")
+    shards = [np.arange(7)]
+    cache = PrefixCache(folder, PrefixCacheSettings(dtype="float16"), {"train": texts("ner")}, shards, 2)
+    with pytest.raises(PrefixCacheError, match="set prefix_cache"):
+        cache.write("train", np.array([1]), torch.full((1, 3, 2), 7e4))
+    folder.close()
 
 
 def test_what_is_trained_low_has_no_prefix() -> None:
@@ -200,6 +229,7 @@ def test_workers_share_what_is_kept_and_a_killed_one_leaves_nothing() -> None:
     assert folder.path.is_dir()  # the other process still holds it
     other.kill()
     other.join()
+    (folder.path / "held").unlink()  # as one that was killed while it tidied up leaves it
     SharedFolder("next").close()
     assert not folder.path.is_dir()
 

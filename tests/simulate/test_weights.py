@@ -7,6 +7,7 @@ from baselines.fedavg import FedAvg
 from baselines.flora import FLoRA
 from baselines.layer_skipping import LayerSkipping
 from baselines.lora import LoRA
+from simulate.engine import weights
 from simulate.engine.shared import SharedFolder
 from simulate.engine.weights import load
 from simulate.models.backbone import ModelSettings
@@ -53,3 +54,19 @@ def test_the_second_worker_has_the_same_model(model, method, settings, request):
     assert all(not (worker.initial[name] == 123.0).any() for worker in workers for name in alone.scope.trained)
     folder.close()
     assert not folder.path.exists()
+
+
+def test_buffers_that_a_checkpoint_brings_are_shared_too(tiny_decoder, monkeypatch):
+    def with_buffer(make, values):
+        def made(*arguments):
+            found = make(*arguments)
+            (found[0] if isinstance(found, tuple) else found).register_buffer("correction", torch.tensor(values))
+            return found
+
+        return made
+
+    monkeypatch.setattr(weights, "load_model", with_buffer(weights.load_model, [1.5, 2.5]))
+    monkeypatch.setattr(weights, "empty_model", with_buffer(weights.empty_model, [0.0, 0.0]))
+    folder = SharedFolder("buffers")
+    assert [loaded(tiny_decoder, FedAvg(), folder).model.correction.tolist() for _ in range(2)] == [[1.5, 2.5]] * 2
+    folder.close()
