@@ -56,9 +56,11 @@ class LayerScope(Method):
             raise ValueError(f"layers = {list(self.layers)}: expected different blocks, and no policy beside them")
         if self.last_layers is not None and not isinstance(self.layers, int):
             raise ValueError(f"last_layers = {self.last_layers} needs layers, the number of blocks to begin with")
-        moves = self.policy in MOVING or self.warmup_rounds or self.parts != "all"
-        if moves and not given:
+        chooses = self.policy != "top" or self.warmup_rounds or self.parts != "all"
+        if chooses and not given:
             raise ValueError("policy, warmup_rounds and parts choose among blocks; give layers, skip_ratio or budgets")
+        if self.policy == "round_robin" and (self.last_layers is not None or len(set(self.budgets or ())) > 1):
+            raise ValueError("policy = round_robin takes groups of one size in turn, not last_layers or unlike budgets")
         if self.policy == "weight_change" and not self.warmup_rounds:
             raise ValueError("policy = weight_change compares what has moved; set warmup_rounds to 1 or more")
         return self

@@ -5,7 +5,7 @@ the skipped layers stay as pre-trained and never travel after set-up. The server
 6 of 16 layers exchange 70.5 % less than the whole model; that is the default ratio here.
 """
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
@@ -15,8 +15,8 @@ from baselines.layer_scope import LayerScope
 class LayerSkipping(LayerScope):
     title: ClassVar[str] = "Layer skipping"
 
-    @model_validator(mode="after")
-    def _default_ratio(self) -> Self:
-        if self.layers is None and self.skip_ratio is None and self.budgets is None:
-            object.__setattr__(self, "skip_ratio", 0.625)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _default_ratio(cls, given: dict[str, Any]) -> dict[str, Any]:
+        chosen = any(given.get(name) is not None for name in ("layers", "skip_ratio", "budgets"))
+        return given if chosen else {**given, "skip_ratio": 0.625}

@@ -45,8 +45,8 @@ def quality_under(runs: Runs, column: str, budgets: Sequence[float] = ()) -> pd.
 
     Args:
         column: ``round`` or ``bytes_total`` (up + down, all clients, without set-up).
-        budgets: by default a quarter, a half and all of the rounds; or of the labels' totals of bytes up to four,
-            smallest and largest among them.
+        budgets: by default a quarter, a half and all of the rounds; or of each label's largest total of bytes up to
+            four, smallest and largest among them.
 
     Raises:
         ResultsError: as `best_rounds`.
@@ -54,7 +54,7 @@ def quality_under(runs: Runs, column: str, budgets: Sequence[float] = ()) -> pd.
     metric = runs.shared_metric()
     order = tables.comparison(runs)
     rows = []
-    for budget in budgets or _sensible(runs, order, column):
+    for budget in budgets or _sensible(runs, column):
         chosen = best_rounds(runs, column, budget)
         for label, method, seeds in order[["label", "method", "seeds"]].itertuples(index=False):
             mine = chosen[chosen["label"] == label]
@@ -107,12 +107,14 @@ def read_bytes(words: str) -> float:
     return count
 
 
-def _sensible(runs: Runs, order: pd.DataFrame, column: str) -> list[float]:
+def _sensible(runs: Runs, column: str) -> list[float]:
     """Budgets that tell the methods apart."""
     if column == ROUNDS:
         rounds = int(runs.rounds["round"].max())
         return sorted({math.ceil(rounds / 4), math.ceil(rounds / 2), rounds})
-    totals = [float(total) for total in sorted(set(order["bytes_total"])) if total]
+    sent = runs.summaries["bytes_up"] + runs.summaries["bytes_down"]
+    most = sent.groupby(runs.summaries["label"]).max()  # a smaller budget would cut off the last rounds of some seed
+    totals = [float(total) for total in sorted(set(most)) if total]
     if not totals:
         raise ResultsError("nothing to compare at equal bytes: no run sends anything")
     distinct = [total for total, next_ in zip(totals, [*totals[1:], math.inf], strict=True) if next_ > 1.1 * total]

@@ -220,17 +220,14 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Serve
     depth = len(facts.structure.blocks)
     layers = experiment.method.trained_layers(depth)
     count = {name: np.prod(shape, dtype=int).item() for name, shape in facts.shapes.items()}
+    at_server = [experiment.aggregation.title, experiment.server.title] if facts.scope.exchanged else []
     return {
         "name": experiment.name,
         "seed": experiment.seed,
         "task": corpus.task,
         "metric": metric,
         "method": experiment.parts["method"],
-        "label": " + ".join(
-            filter(
-                None, [experiment.method.label(facts.structure), experiment.aggregation.title, experiment.server.title]
-            )
-        ),
+        "label": " + ".join(filter(None, [experiment.method.label(facts.structure), *at_server])),
         "skip_ratio": None if layers is None else 1 - layers / depth,
         "rounds": scored[-1]["round"],
         "stopped": server.stopped,

@@ -8,7 +8,7 @@ from baselines.importance.attention import attention
 from baselines.importance.gradients import fisher, gradient_norm
 from baselines.layer_skipping import LayerSkipping
 from baselines.parts import PARTS
-from baselines.policies import FIXED
+from baselines.policies import FIXED, POLICIES
 from simulate.config import ConfigError, build
 from simulate.method import MethodError, Turn
 from simulate.models.backbone import ModelSettings, load_model
@@ -122,10 +122,24 @@ def test_settings_that_do_not_go_together(settings, message):
         build(base | {"method": {"name": "layer_skipping"} | settings})
 
 
-def test_fedprox_needs_a_number_of_blocks_for_a_policy():
+@pytest.mark.parametrize(
+    "choice", [*({"policy": policy} for policy in POLICIES if policy != "top"), {"warmup_rounds": 1}, {"parts": "mlp"}]
+)
+def test_what_chooses_among_blocks_needs_their_number(choice):
     base = {"name": "x", "corpus": "synthetic-ner", "partition": "iid"}
     with pytest.raises(ConfigError, match="choose among blocks; give layers, skip_ratio or budgets"):
-        build(base | {"method": {"name": "fedprox", "policy": "random"}})
+        build(base | {"method": {"name": "fedprox", **choice}})
+    if choice.get("policy") != "weight_change":  # which needs warm-up rounds too
+        method = build(base | {"method": {"name": "layer_skipping", **choice}}).method
+        assert method.trained_layers(16) == 6  # by its default ratio, 0.625
+        assert method.skip_ratio == 0.625
+
+
+@pytest.mark.parametrize("unlike", [{"layers": 1, "last_layers": 3}, {"budgets": (1, 2)}])
+def test_round_robin_takes_groups_of_one_size(unlike):
+    with pytest.raises(ValueError, match="takes groups of one size in turn, not last_layers or unlike budgets"):
+        LayerSkipping(policy="round_robin", **unlike)
+    assert LayerSkipping(policy="round_robin", budgets=(2, 2)).budgets == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Quality under a budget and cost to a target, by hand."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -149,3 +150,16 @@ def test_the_report_is_written(runs: Runs, tmp_path: Path):
 def test_runs_that_send_nothing_have_no_equal_bytes(make_run: MakeRun):
     runs = load(make_run("c", [0.0, 0.5], method="centralized", label="Centralized", saving=None))
     assert {section.name: section.text for section in report.report(runs)}["bytes"] == "No run sends anything."
+
+
+def test_the_largest_seed_sets_the_budget(make_run: MakeRun):
+    little, much = (make_run(f"seed{seed}", [0.0, 0.5, quality], seed=seed) for seed, quality in enumerate([0.6, 0.9]))
+    rounds = pd.read_csv(much / "rounds.csv")
+    rounds["bytes_total"] = rounds["bytes_total"] * 3 // 2
+    rounds.to_csv(much / "rounds.csv", index=False)
+    summary = json.loads((much / "summary.json").read_text())
+    summary["bytes"] = {key: value * 3 // 2 for key, value in summary["bytes"].items()}
+    (much / "summary.json").write_text(json.dumps(summary))
+    rows = budgets.quality_under(load([little, much]), budgets.BYTES)
+    assert rows["budget"].tolist() == [3e7]  # 2 rounds of 5 clients, 1.5 MB up and as much down
+    assert rows["test"].tolist() == pytest.approx([75])  # the mean of 60 and 90, each with its last round
