@@ -44,7 +44,7 @@ class Killer:
     ("method", "family", "changes"),
     [
         ({"name": "scaffold", "layers": 2}, "tiny_decoder", SGD),
-        ({"name": "fedper", "layers": 2}, "tiny_encoder", {}),
+        pytest.param({"name": "fedper", "layers": 2}, "tiny_encoder", {}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
