@@ -13,13 +13,13 @@ from typing import Annotated, ClassVar, Literal
 
 from peft import LoraConfig, inject_adapter_in_model
 from pydantic import Field, field_validator
-from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from baselines.fedprox import Proximal
 from baselines.layer_scope import LayerScope
 from simulate.exchange.channel import State
+from simulate.files import write_tensors
 from simulate.method import MethodError, Scope, Turn
 from simulate.models.structure import Structure, find_structure
 
@@ -84,9 +84,9 @@ class LoRA(Proximal, LayerScope):
         config = self._config(sorted({name.partition(ADAPTER)[0] for name in state if ADAPTER in name}))
         config.modules_to_save = sorted({name.rpartition(".")[0] for name in structure.head})
         config.save_pretrained(folder)
-        save_file(
-            {f"base_model.model.{name.replace('.default.', '.')}": tensor for name, tensor in state.items()},
+        write_tensors(
             folder / "adapter_model.safetensors",
+            {f"base_model.model.{name.replace('.default.', '.')}": tensor for name, tensor in state.items()},
         )
 
     def _config(self, targets: list[str]) -> LoraConfig:

@@ -5,8 +5,8 @@ from pathlib import Path
 from partitions.corpus import Task
 from simulate.config import Experiment
 from simulate.engine.job import ModelFacts
-from simulate.engine.records import write_text
 from simulate.exchange.channel import State
+from simulate.files import named, write_text
 from simulate.models.backbone import HEADS
 
 RANDOM_BASE = """
@@ -29,7 +29,8 @@ def export(folder: Path, experiment: Experiment, task: Task, facts: ModelFacts, 
     if not state:
         return
     folder.mkdir()
-    experiment.method.save(state, facts.structure, folder)
+    with named(folder):
+        experiment.method.save(state, facts.structure, folder)
     write_text(folder / "config.json", facts.config)
     auto = HEADS[task][0].__name__
     lines = [

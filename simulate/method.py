@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import save_file
 from torch import nn
 
 from simulate.clients.training import Batch, LossOf, TrainSettings
 from simulate.exchange.channel import State
 from simulate.exchange.low_rank import Factors
+from simulate.files import write_tensors
 from simulate.models.structure import Structure
 from simulate.server_optimizer import ServerOptimizer
 
@@ -220,7 +220,7 @@ class Method(BaseModel):
 
     def save(self, state: State, structure: Structure, folder: Path) -> None:
         """Write the final exchanged tensors into a folder."""
-        save_file(state, folder / "exchanged.safetensors")
+        write_tensors(folder / "exchanged.safetensors", state)
 
     def label(self, structure: Structure) -> str:
         """The method with the settings that matter, as figures print it."""

@@ -6,7 +6,7 @@ import pandas as pd
 from safetensors.torch import load_file
 
 from simulate.config import build
-from simulate.engine.executors import SerialExecutor
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.experiment import prepare
 from simulate.experiment import run as run_prepared
 from simulate.plan import outline

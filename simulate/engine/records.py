@@ -24,6 +24,8 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
+from simulate.files import named, write_json, write_text
+
 PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
 
 RECORDS = ("config.yaml", "environment.json", "rounds.csv", "clients.csv", "partition.json", "summary.json")
@@ -122,7 +124,7 @@ class RunFolder:
         """Append rows to rounds.csv or clients.csv; the first row's keys are the header."""
         file = self.path / f"{table}.csv"
         new = not file.exists()
-        with file.open("a", newline="", encoding="utf-8") as stream:
+        with named(file), file.open("a", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
             if new:
                 writer.writeheader()
@@ -234,21 +236,6 @@ def _extent(file: Path, length: int | None) -> list[Any]:
             sha.update(part)
             read += len(part)
     return [read, sha.hexdigest()]
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON atomically."""
-    write_text(path, json.dumps(data, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: readers see the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def now() -> str:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from partitions.corpus import Task
 from simulate import seeds
-from simulate.engine.records import write_text
 from simulate.engine.shared import SharedFolder
+from simulate.files import write_tensors, write_text
 from simulate.method import Method, Scope
 from simulate.models.backbone import ModelSettings, empty_model, load_model, load_tokenizer
 from simulate.models.structure import Structure, find_structure
@@ -86,7 +86,7 @@ def load(
         if first:
             for name, parameter in parameters.items():
                 shared[name].copy_(parameter.detach())
-            save_file({name: buffer.clone() for name, buffer in model.named_buffers()}, folder.path / BUFFERS)
+            write_tensors(folder.path / BUFFERS, dict(model.named_buffers()))
             write_text(written, json.dumps(sorted(getattr(model, "fresh_parameters", ()))))
         else:
             buffers = load_file(folder.path / BUFFERS)

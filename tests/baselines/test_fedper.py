@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from baselines.fedper import FedPer
 from baselines.head_only import HeadOnly
-from simulate.engine.executors import SerialExecutor
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.exchange.channel import Float32Channel
 from simulate.experiment import prepare
 from simulate.method import MethodError, Scope, Turn

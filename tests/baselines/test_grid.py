@@ -20,7 +20,7 @@ from baselines.lora import LoRA
 from baselines.policies import FIXED, MOVING, POLICIES
 from simulate.config import ConfigError, part
 from simulate.engine import records, weights
-from simulate.engine.executors import SerialExecutor
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Turn
 from simulate.models.backbone import meta_model

@@ -15,7 +15,7 @@ from baselines.flora import FLoRA
 from baselines.lora import LoRA
 from simulate import seeds
 from simulate.config import ConfigError, build, load
-from simulate.engine.executors import SerialExecutor
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.low_rank import LowRankChanges

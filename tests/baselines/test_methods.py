@@ -15,7 +15,7 @@ from baselines.layer_skipping import LayerSkipping
 from baselines.local_only import LocalOnly
 from baselines.lora import LoRA
 from simulate.config import build
-from simulate.engine.executors import SerialExecutor
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.experiment import prepare, run
 from simulate.method import Method, MethodError, Scope
 from simulate.models.backbone import ModelSettings

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from baselines.layer_skipping import LayerSkipping
-from simulate.engine.executors import SerialExecutor, Task
+from simulate.engine.executors import Task
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Turn

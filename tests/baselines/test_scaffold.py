@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from baselines.scaffold import PREFIX, Scaffold
 from simulate.clients.training import TrainSettings
-from simulate.engine.executors import SerialExecutor
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel
 from simulate.method import MethodError, Visit

@@ -6,7 +6,7 @@ import pytest
 from results import frames
 from simulate.config import ConfigError, build, load
 from simulate.engine.evaluation import EvaluateSettings
-from simulate.engine.executors import SerialExecutor
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.experiment import prepare, run
 
 

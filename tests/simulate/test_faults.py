@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from simulate.api import run as run_command
 from simulate.config import ConfigError, build
-from simulate.engine.executors import SerialExecutor, Task
+from simulate.engine.executors import Task
 from simulate.engine.faults import FaultSettings
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.exchange.channel import Float32Channel, PayloadError
 from simulate.exchange.pieces import l2_norm
 from simulate.method import Turn

@@ -7,7 +7,8 @@ import signal
 import pytest
 import torch
 
-from simulate.engine.executors import EngineError, MemoryShortageError, SerialExecutor
+from simulate.engine.executors import EngineError, MemoryShortageError
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.engine.worker import Worker
 from tests.runs import experiment, run, same_results
 

@@ -12,8 +12,8 @@ from filelock import FileLock
 
 from simulate.config import ConfigError, resumable
 from simulate.engine.checkpoint import Checkpoints
-from simulate.engine.executors import SerialExecutor
 from simulate.engine.records import RunFolder, RunFolderError
+from simulate.engine.serial_executor import SerialExecutor
 from simulate.experiment import forget_corpora
 from tests.runs import experiment, run, same_results
 
@@ -23,7 +23,7 @@ DECODER = "tiny_decoder", "ner_corpus"
 
 
 class Stopped(Exception):
-    """What ends a run in these tests; a real signal does in `test_kills.py`."""
+    """What ends a run in these tests; real signals do in `test_signals.py` and `test_kills.py`."""
 
 
 class Mortal(SerialExecutor):
