@@ -10,17 +10,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-"""What safetensors calls these types."""
+from simulate.exchange.layout import header
 
 
 @contextmanager
@@ -72,13 +62,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
 
 def _layout(tensors: Mapping[str, torch.Tensor]) -> Iterator[bytes | memoryview]:
     """The safetensors layout of some tensors, part by part, so that no second copy of all of them is made."""
-    header, end = {}, 0
     tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])))  # aligned
-    for name, tensor in tensors.items():
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
+    yield header((name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items())
     for tensor in tensors.values():
         yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

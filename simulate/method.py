@@ -45,6 +45,11 @@ class Scope:
     def trained(self) -> tuple[str, ...]:
         return self.exchanged + self.personal
 
+    @property
+    def changing(self) -> set[str]:
+        """All that is trained or written to at some time of a run."""
+        return {*self.trained, *self.merged}
+
 
 @dataclass(frozen=True)
 class Turn:

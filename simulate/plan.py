@@ -13,10 +13,10 @@ from partitions.reader import CorpusReader
 from simulate.clients.tasks import TASKS
 from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
+from simulate.engine.prefix_cache import kept_blocks
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Scope, Turn
 from simulate.models.backbone import meta_model
-from simulate.models.prefix import frozen_blocks
 from simulate.models.structure import Structure, find_structure
 
 MOST_CLIENTS = 20
@@ -166,9 +166,10 @@ def make_plan(experiment: Experiment) -> Plan:
 def _prefix(experiment: Experiment, model: Outline) -> str:
     """What is kept of the frozen prefix, in words."""
     settings, depth = experiment.prefix_cache, len(model.structure.blocks)
-    blocks, why_not = frozen_blocks(model.structure, {*model.scope.trained, *model.scope.merged})
-    if why_not or not settings.enabled:
-        return f"not kept: {why_not or 'prefix_cache.enabled = false'}"
+    last = Turn(experiment.seed, experiment.rounds, experiment.rounds)
+    blocks, why_not = kept_blocks(settings, experiment.method, model.structure, last)
+    if why_not:
+        return f"not kept: {why_not}"
     bytes_each = model.config.hidden_size * getattr(torch, settings.dtype).itemsize
     return f"{blocks} of {depth} layers, computed once and kept: {size(bytes_each)} a sub-word"
 

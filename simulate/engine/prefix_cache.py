@@ -9,7 +9,10 @@ import torch
 from pydantic import Field
 
 from simulate.engine.shared import SharedFolder, SharedFolderError
+from simulate.method import Method, Turn
 from simulate.models.encoded import Encoded
+from simulate.models.prefix import frozen_blocks
+from simulate.models.structure import Structure
 from simulate.settings import Settings
 
 
@@ -32,6 +35,20 @@ class PrefixCacheSettings(Settings):
     enabled: bool = True
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     limit_gb: Annotated[float, Field(gt=0)] = 20.0
+
+
+def kept_blocks(settings: PrefixCacheSettings, method: Method, structure: Structure, last: Turn) -> tuple[int, str]:
+    """How many blocks' outcome is kept, as far as the settings tell; and where none is, why.
+
+    Args:
+        last: turn of a run, its last.
+    """
+    blocks, why_not = frozen_blocks(structure, method.scope(structure).changing)
+    if not settings.enabled:
+        why_not = "prefix_cache.enabled = false"
+    elif not why_not and method.measure(last):
+        why_not = "importance is measured in all blocks"
+    return (0, why_not) if why_not else (blocks, "")
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -67,9 +66,9 @@ def load(
     """
     if folder is None:
         model, tokenizer = load_model(settings, task, labels, seed)
-        found = _prepared(model, method, seed)
-        initial = {name: model.get_parameter(name).detach().clone() for name in found["scope"].trained}
-        return Loaded(pad=tokenizer.pad_token_id, initial=initial, **found)
+        full, structure, scope = _prepare(model, method, seed)
+        initial = {name: model.get_parameter(name).detach().clone() for name in scope.trained}
+        return Loaded(model, tokenizer.pad_token_id, full, structure, scope, initial)
     with folder.alone("weights"):
         written = folder.path / WRITTEN
         first = not written.exists()
@@ -78,7 +77,7 @@ def load(
         else:
             tokenizer = load_tokenizer(settings)
             model = empty_model(settings, task, labels, tokenizer, json.loads(written.read_text()))
-        found = _prepared(model, method, seed)
+        full, structure, scope = _prepare(model, method, seed)
         parameters = dict(model.named_parameters())
         flat = folder.tensor("weights", sum(map(torch.Tensor.numel, parameters.values())), torch.float32)
         parts = flat.split([parameter.numel() for parameter in parameters.values()])
@@ -92,22 +91,21 @@ def load(
             buffers = load_file(folder.path / BUFFERS)
             for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
-    scope = found["scope"]
-    changing = {*scope.trained, *scope.merged}
     for name, parameter in parameters.items():
-        if name not in changing:
+        if name not in scope.changing:
             parameter.data = shared[name]
         elif not first:
             parameter.data.copy_(shared[name])
-    return Loaded(pad=tokenizer.pad_token_id, initial={name: shared[name] for name in scope.trained}, **found)
+    initial = {name: shared[name] for name in scope.trained}
+    return Loaded(model, tokenizer.pad_token_id, full, structure, scope, initial)
 
 
-def _prepared(model: PreTrainedModel, method: Method, seed: int) -> dict[str, Any]:
-    """The model as the method wants it, and its parts."""
+def _prepare(model: PreTrainedModel, method: Method, seed: int) -> tuple[dict[str, tuple[int, ...]], Structure, Scope]:
+    """Change the model as the method wants it; the shapes before, by name, the structure after, and the scope."""
     full = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     with seeds.torch_draws(seed, "method"):
         method.prepare(model)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     structure = find_structure(model)
-    return {"model": model, "full": full, "structure": structure, "scope": method.scope(structure)}
+    return full, structure, method.scope(structure)

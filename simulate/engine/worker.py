@@ -16,14 +16,14 @@ from simulate.clients.training import Batch, DivergenceError, learning_rate, tra
 from simulate.engine.clock import Clock
 from simulate.engine.job import OK, ClientReport, Job, ModelFacts, Verdict
 from simulate.engine.memory import peak_mb, reset_peak
-from simulate.engine.prefix_cache import PrefixCache, PrefixCounts
+from simulate.engine.prefix_cache import PrefixCache, PrefixCounts, kept_blocks
 from simulate.engine.shared import SharedFolder
 from simulate.engine.weights import load
 from simulate.exchange.aggregation import AggregationError, ExactSum
 from simulate.exchange.channel import Float32Channel, Payload, PayloadError, State
 from simulate.exchange.pieces import l2_norm
 from simulate.method import Turn, Visit
-from simulate.models.prefix import Prefix, frozen_blocks
+from simulate.models.prefix import Prefix
 
 
 class Worker:
@@ -69,18 +69,15 @@ class Worker:
 
     def _split_off(self) -> tuple[Prefix | None, PrefixCache | None, PrefixCounts]:
         """The frozen prefix with the cache of what it computes, where that is valid; and else why it is not."""
-        job, scope = self.job, self.scope
-        blocks, why_not = frozen_blocks(self.structure, {*scope.trained, *scope.merged})
-        if not job.prefix_cache.enabled:
-            why_not = "prefix_cache.enabled = false"
-        elif job.method.measure(Turn(job.seed, job.rounds, job.rounds)):
-            why_not = why_not or "importance is measured in all blocks"
+        job = self.job
+        last = Turn(job.seed, job.rounds, job.rounds)
+        blocks, why_not = kept_blocks(job.prefix_cache, job.method, self.structure, last)
         if why_not:
             return None, None, PrefixCounts(0, why_not)
         prefix = Prefix(self.model, self.structure, blocks)
-        train_mode(self.model, self.structure, scope.trained)
+        self._mode(self.scope.trained)
         why_not = prefix.disagreement(self.pad)
-        self.model.eval()
+        self._mode(())
         if why_not:
             return None, None, PrefixCounts(0, why_not)
         cache = PrefixCache(self.folder, job.prefix_cache, job.splits, job.shards, prefix.width())

@@ -1,6 +1,5 @@
 """The channel: tensors by name to bytes and back. What is reported as communication is the length of these bytes."""
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -9,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from simulate.exchange.layout import Place, header, places
+
 State = dict[str, torch.Tensor]
 """Tensors by parameter name: the global state, or one client's update."""
 
 Payload = npt.NDArray[np.uint8]
 """The bytes that travel; as an array, so that processes of one machine can share them without a copy."""
-
-Place = tuple[str, tuple[int, ...], int, int]
-"""A tensor's name and shape, and where its bytes begin and end."""
 
 LAYOUTS = 256
 """Headers that are remembered, since most transfers look alike."""
@@ -38,13 +36,13 @@ class Float32Channel:
 
     def encode(self, state: Mapping[str, torch.Tensor]) -> Payload:
         """The bytes that travel; none when there is nothing to send. They are overwritten by the next call."""
-        header, places = _layout(tuple(sorted((name, tuple(tensor.shape)) for name, tensor in state.items())))
-        size = places[-1][3] if places else 0
+        before, found = _layout(tuple(sorted((name, tuple(tensor.shape)) for name, tensor in state.items())))
+        size = found[-1][3] if found else 0
         if len(self._buffer) < size:
             self._buffer = torch.empty(size, dtype=torch.uint8)
         payload = self._buffer[:size]
-        payload.numpy()[: len(header)] = np.frombuffer(header, np.uint8)
-        for name, shape, begin, end in places:
+        payload.numpy()[: len(before)] = np.frombuffer(before, np.uint8)
+        for name, shape, begin, end in found:
             payload[begin:end].view(torch.float32).view(shape).copy_(state[name].detach())
         return payload.numpy()
 
@@ -61,20 +59,20 @@ class Float32Channel:
             data = torch.from_numpy(payload)
         begin = 8 + int.from_bytes(payload[:8].tobytes(), "little")
         try:
-            places = _places(payload[8:begin].tobytes(), begin)
+            found = _places(payload[8:begin].tobytes())
         except ValueError as error:
             raise PayloadError(f"{len(payload)} bytes cannot be decoded: no header") from error
-        if len(payload) != places[-1][3]:
-            raise PayloadError(f"{len(payload)} bytes cannot be decoded: the header says {places[-1][3]}")
-        return {name: data[first:last].view(torch.float32).view(shape) for name, shape, first, last in places}
+        if len(payload) != found[-1][3]:
+            raise PayloadError(f"{len(payload)} bytes cannot be decoded: the header says {found[-1][3]}")
+        return {name: data[first:last].view(torch.float32).view(shape) for name, shape, first, last in found}
 
     def size(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> int:
         """The length in bytes that `encode` gives for tensors of these names and shapes.
 
         For planning without weights; a run counts what it encodes.
         """
-        _, places = _layout(tuple(sorted(shapes)))
-        return places[-1][3] if places else 0
+        _, found = _layout(tuple(sorted(shapes)))
+        return found[-1][3] if found else 0
 
 
 @lru_cache(maxsize=LAYOUTS)
@@ -82,21 +80,8 @@ def _layout(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> tuple[bytes, lis
     """What precedes the elements, and where each tensor's lie."""
     if not shapes:
         return b"", []
-    entries: dict[str, object] = {}
-    end = 0
-    for name, shape in shapes:
-        begin, end = end, end + 4 * torch.Size(shape).numel()
-        entries[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
-    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, _places(text, 8 + len(text))
+    first = header((name, torch.float32, shape) for name, shape in shapes)
+    return first, _places(first[8:])
 
 
-@lru_cache(maxsize=LAYOUTS)
-def _places(text: bytes, first: int) -> list[Place]:
-    """Where the tensors of a header lie, the elements beginning at `first`."""
-    entries = json.loads(text)
-    return [
-        (name, tuple(entry["shape"]), first + entry["data_offsets"][0], first + entry["data_offsets"][1])
-        for name, entry in entries.items()
-    ]
+_places = lru_cache(maxsize=LAYOUTS)(places)
