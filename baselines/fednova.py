@@ -30,7 +30,7 @@ EFFECTIVE_STEPS = "effective_steps"
 
 def effective_steps(steps: int, train: TrainSettings) -> float:
     """||a_i||_1 of so many local steps."""
-    rho = train.momentum if train.optimizer == "sgd" else 0.0
+    rho = train.momentum
     return (steps - rho * (1 - rho**steps) / (1 - rho)) / (1 - rho)
 
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
+from torch import nn
 
 from baselines.importance import MEASURES
+from baselines.importance.attention import check as check_attention
 from baselines.parts import PARTS, Part
 from baselines.policies import FIXED, MOVING, POLICIES
 from simulate.method import Measure, Method, MethodError, Scope, Turn
@@ -65,6 +67,10 @@ class LayerScope(Method):
             raise ValueError("policy = weight_change compares what has moved; set warmup_rounds to 1 or more")
         return self
 
+    def prepare(self, model: nn.Module) -> None:
+        if self.policy == "attention":
+            check_attention(model)
+
     def trained_layers(self, depth: int) -> int | None:
         """How many of `depth` blocks are trained, where that is one number; None where it is not, or for all tensors.
 
@@ -103,7 +109,7 @@ class LayerScope(Method):
         count = self._count(depth, turn)
         if self.policy in MOVING:
             after = replace(turn, round=turn.round - self.warmup_rounds)
-            return self._names(structure, MOVING[self.policy](depth, count, after))
+            return self._names(structure, self._moving(depth, count, after))
         return self._names(structure, self._fixed(depth, count))
 
     def measure(self, turn: Turn) -> Measure | None:
@@ -149,6 +155,9 @@ class LayerScope(Method):
 
     def _fixed(self, depth: int, count: int) -> Sequence[int]:
         return sorted(self.layers) if isinstance(self.layers, tuple) else FIXED[self.policy](depth, count)
+
+    def _moving(self, depth: int, count: int, turn: Turn) -> Sequence[int]:
+        return MOVING[self.policy](depth, count, turn)
 
     def _names(self, structure: Structure, blocks: Iterable[int]) -> tuple[str, ...]:
         """The chosen parts of some blocks, and what lies above all blocks."""

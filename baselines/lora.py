@@ -53,6 +53,7 @@ class LoRA(Proximal, LayerScope):
         return (self.alpha or 2 * self.rank) / self.rank
 
     def prepare(self, model: nn.Module) -> None:
+        super().prepare(model)
         structure = find_structure(model)
         linear = [
             name

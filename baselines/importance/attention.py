@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from simulate.clients.training import Batch, LossOf
 from simulate.method import MethodError
@@ -20,7 +20,8 @@ def attention(model: nn.Module, structure: Structure, batches: Iterable[Batch], 
     Li and Zhang 2025, "Selective Attention Federated Learning" (arXiv 2504.11793, section III):
     ``A_l = sum_h sum_i sum_j a_hij [token j is relevant]``, here divided by heads and tokens i, so that it is the mean
     share of a token's attention. Relevant are, for ner, the labelled sub-words of entities; for texts the token that
-    the head reads: the first of an encoder, the last of a decoder.
+    the head reads: the first of an encoder, the last of a decoder that sees the whole text. Behind a causal mask no
+    other token attends to the last one, so that `check` refuses that.
 
     Raises:
         MethodError: if the model does not give its attention.
@@ -39,12 +40,38 @@ def attention(model: nn.Module, structure: Structure, batches: Iterable[Batch], 
                 raise MethodError(f"method.policy = attention, but {type(model).__name__} does not give its attention")
             relevant = _entities(labels) if output.logits.dim() == 3 else _pooled(mask, is_causal(model.config))
             for block, weights in enumerate(found):
-                received = (weights.double().mean(1) * relevant[:, None, :]).sum(-1)
-                mass[block] += (received * mask).sum().cpu()
+                mass[block] += attention_mass(weights, relevant, mask).cpu()
             tokens += int(mask.sum())
     finally:
         model.set_attn_implementation(before)
     return (mass / max(1, tokens)).tolist()
+
+
+def attention_mass(weights: torch.Tensor, relevant: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The attention that real tokens give to relevant ones, summed over the tokens, averaged over the heads; float64.
+
+    Args:
+        weights: (texts, heads, tokens that attend, tokens that are attended to), each row a distribution.
+        relevant: (texts, tokens), whether a token is relevant.
+        mask: (texts, tokens), whether a token is none of padding.
+    """
+    given = (weights.double().mean(dim=1) * relevant[:, None, :]).sum(dim=-1)
+    return (given * mask).sum()
+
+
+def check(model: nn.Module) -> None:
+    """Refuse a model in which attention says nothing of what the task is about.
+
+    Raises:
+        MethodError: if it classifies texts by the last token of a causal decoder.
+    """
+    assert isinstance(model, PreTrainedModel)
+    opened = getattr(model.config, "is_causal", True) is False  # by `model.bidirectional`
+    if type(model) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.values() and is_causal(model.config) and not opened:
+        raise MethodError(
+            "method.policy = attention: no token of a causal decoder but the last itself attends to the last, which "
+            "the classification reads; take an encoder, model.bidirectional=true, ner, or another policy"
+        )
 
 
 def _entities(labels: torch.Tensor) -> torch.Tensor:

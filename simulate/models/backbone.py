@@ -82,10 +82,10 @@ def meta_model(settings: ModelSettings, task: Task, labels: Sequence[str]) -> Pr
         labels: names of the head's outputs, in order: tags or classes.
 
     Raises:
-        ModelError: if the model is not found, or has no head for the task.
+        ModelError: if the model is not found, has no head for the task, or cannot be made bidirectional.
     """
     with torch.device("meta"):
-        return _from_config(settings, task, _with_labels(load_config(settings), task, labels))
+        return _finished(_from_config(settings, task, _with_labels(load_config(settings), task, labels)), settings)
 
 
 def load_model(

@@ -201,6 +201,7 @@ def test_bytes_tensors_and_records_of_a_run(task, rounds, method, choice, tiny_d
         tiny_decoder,
         corpora[task],
         settings(method, choice),
+        {"max_length": 32, "bidirectional": choice == "attention" and task != "ner"},
         rounds=rounds,
         seed=1,
         cohort={"count": COHORT},

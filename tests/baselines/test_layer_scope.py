@@ -1,18 +1,14 @@
 """Which tensors each layer policy, schedule, budget and part trains, by hand and over the model families."""
 
 import pytest
-import torch
-from torch import nn
 
-from baselines.importance.attention import attention
-from baselines.importance.gradients import fisher, gradient_norm
+from baselines.importance.gradients import fisher
 from baselines.layer_skipping import LayerSkipping
 from baselines.parts import PARTS
 from baselines.policies import FIXED, POLICIES
 from simulate.config import ConfigError, build
 from simulate.method import MethodError, Turn
-from simulate.models.backbone import ModelSettings, load_model
-from simulate.models.structure import Structure, find_structure
+from simulate.models.structure import Structure
 
 SIX = Structure(tuple((f"b{number}",) for number in range(6)), ("e",), ("n",), ("h",), "blocks")
 
@@ -165,59 +161,3 @@ def test_round_robin_takes_groups_of_one_size(unlike):
 def test_parts_by_name(name, part):
     assert [key for key in ("attention", "mlp") if PARTS[key](name)] == ([part] if part else [])
     assert PARTS["norms_and_biases"](name) == (name.endswith("bias") or "norm" in name.lower() or ".ln_" in name)
-
-
-class Two(nn.Module):
-    """y = a b x with one weight a block."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Parameter(torch.tensor([2.0]))
-        self.b = nn.Parameter(torch.tensor([3.0]))
-
-    def forward(self, x: torch.Tensor):
-        class Output:
-            logits = self.a * self.b * x
-
-        return Output()
-
-
-def test_gradient_measures_by_hand():
-    """y = a b x, loss y: dy/da = b x and dy/db = a x: for x = 1 and -3 the gradients of a are 3, -9, of b 2, -6.
-
-    The mean gradient is -3 and -2, whose norms are 3 and 2; the mean squares are (9 + 81) / 2 and (4 + 36) / 2.
-    """
-    structure = Structure((("a",), ("b",)), (), (), (), "")
-
-    def batches():
-        return [{"x": torch.tensor([x]), "labels": torch.tensor([0.0])} for x in (1.0, -3.0)]
-
-    def loss(logits, labels):
-        return logits.sum()
-
-    model = Two()
-    model.a.requires_grad_(False)
-    assert gradient_norm(model, structure, batches(), loss) == pytest.approx([3.0, 2.0])
-    assert fisher(model, structure, batches(), loss) == pytest.approx([45.0, 20.0])
-    assert not model.a.requires_grad
-    assert model.a.grad is None
-
-
-@pytest.mark.parametrize("family", ["tiny_decoder", "tiny_encoder"])
-def test_attention_is_the_share_that_the_task_gets(family, request):
-    """If every token is relevant all attention counts: a share of 1 in every block; if none is, 0."""
-    model, _ = load_model(
-        ModelSettings(name=str(request.getfixturevalue(family)), max_length=32), "ner", ("O", "B", "I"), 0
-    )
-    structure = find_structure(model)
-    ids, mask = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-    everything = torch.where(mask.bool(), 1, -100)
-    before = model.config._attn_implementation
-
-    def measured(labels):
-        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        return attention(model, structure, [batch], lambda *_: torch.tensor(0.0))
-
-    assert measured(everything) == pytest.approx([1.0] * len(structure.blocks))
-    assert measured(torch.where(mask.bool(), 0, -100)) == [0.0] * len(structure.blocks)
-    assert model.config._attn_implementation == before
