@@ -1,5 +1,7 @@
 """Tuning: every method gets the same grid and budget, and keeps the point that is best on validation.
 
+A key that only some methods have gives them more trials than others, and the file of the tuned settings says so.
+
 The test split is recorded, never used. Trials are ordinary runs in `trials/` of the output folder; finished ones are
 kept, so that the same command continues, and one with a wider grid adds what is missing.
 """
@@ -8,6 +10,7 @@ import itertools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,14 @@ from simulate.study import fitting, method_key, own, refuse
 
 TUNABLE = ("train", "method", "aggregation", "server")
 """Sections whose settings may differ between the methods of one comparison."""
+
+BUDGET = (
+    "rounds",
+    "cohort.count",
+    "cohort.fraction",
+    *(f"train.{key}" for key in ("local_epochs", "local_steps", "batch_size", "batch_tokens", "partial_work")),
+)
+"""Settings that say how much a trial may train."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +182,9 @@ def as_yaml(source: str | Path, data: Mapping[str, Any], tried: Sequence[Trial])
             whose = [method for method, its in tried_by.items() if its == values]
             names = "" if len(whose) == len(tried_by) else f" ({', '.join(whose)})"
             head.append(f"#     {key}{names}: {', '.join(map(str, values))}")
+    counts = Counter(trial.method for trial in tried)
+    if len(set(counts.values())) > 1:
+        head.append(f"#     trials: {', '.join(f'{method} {count}' for method, count in counts.items())}")
     return "\n".join([*head, yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=120)])
 
 
@@ -184,13 +198,15 @@ def _trial(experiment: Experiment, keys: Sequence[str], folder: Path) -> Trial:
 
 
 def _require_equal_budgets(tried: Sequence[Trial]) -> None:
+    """Refuse methods that see unlike amounts of data, but for what the grid itself varies."""
     first = tried[0]
+    theirs = _flat(first.experiment.resolved())
     for trial in tried:
-        for key in ("rounds", "cohort"):
-            mine, other = getattr(trial.experiment, key), getattr(first.experiment, key)
-            if mine != other:
+        own = _flat(trial.experiment.resolved())
+        for key in BUDGET:
+            if own[key] != theirs[key] and key not in {*trial.values, *first.values}:
                 raise ConfigError(
-                    f"{key} of {first.method} and {trial.method} differ ({other}; {mine}): "
+                    f"{key} of {first.method} and {trial.method} differ ({theirs[key]}; {own[key]}): "
                     "methods are tuned with equal budgets"
                 )
 

@@ -338,6 +338,7 @@ SETTINGS = [
         ("empty batches", "run demo train.batch_size=0"),
         ("unknown optimizer", "run demo train.optimizer=adam"),
         ("momentum of one", "run demo train.momentum=1"),
+        ("momentum beside AdamW's own", "run demo train.momentum=0.9"),
         ("a number for a section", "run demo train=5"),
         ("a section and a setting of it", "run demo train=5 train.lr=0.1"),
         ("model read four sub-words at a time", "run demo model=model model.max_length=4"),
@@ -373,6 +374,10 @@ COMBINATIONS = _part(
     ("more personal layers than there are", "run demo method=fedper method.personal_layers=9"),
     ("layers and a skip ratio", "run demo method.layers=2 method.skip_ratio=0.5"),
     ("a policy without a number of layers", "run demo method=fedprox method.policy=random"),
+    (
+        "attention of a causal decoder to the class of a text",
+        "run demo-classification method.layers=2 method.policy=attention",
+    ),
     ("weight change from the first round", "run demo method.layers=2 method.policy=weight_change"),
     ("a warm-up longer than the run", "run demo rounds=3 method.layers=2 method.warmup_rounds=4"),
     ("a learning rate that never gets there", "run demo rounds=3 train.warmup_rounds=4"),

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from simulate.models.structure import Structure
@@ -54,6 +54,12 @@ class TrainSettings(Settings):
     decay: Literal["none", "linear", "cosine"] = "none"
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.1
     precision: Literal["float32", "bf16"] = "float32"
+
+    @model_validator(mode="after")
+    def _momentum_is_of_sgd(self) -> Self:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum = {self.momentum:g} is of sgd, {self.optimizer} has its own: set optimizer=sgd")
+        return self
 
 
 class DivergenceError(ArithmeticError):

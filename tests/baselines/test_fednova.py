@@ -24,7 +24,7 @@ def settings(**changes) -> TrainSettings:
     [
         (settings(), 3.0),
         (settings(momentum=0.5), 4.25),  # 1.75 + 1.5 + 1: the first gradient moves all three steps, 1 + 1/2 + 1/4
-        (TrainSettings(momentum=0.5), 3.0),  # AdamW: its steps; momentum is a setting of SGD
+        (TrainSettings(), 3.0),  # AdamW: its steps
     ],
 )
 def test_effective_steps_by_hand(train, expected):

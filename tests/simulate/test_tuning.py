@@ -74,7 +74,7 @@ def test_keys_of_one_method_replace_those_of_all():
     found = plan(
         {"train.lr": [0.1], "lora.train.lr": [0.2, 0.3], "layer_skipping.layers": [2, 3]},
         ("layer_skipping", "fedavg", "lora"),
-        overrides=["fedavg.train.momentum=0.5", "layer_skipping.policy=ends"],
+        overrides=["fedavg.train.warmup_rounds=1", "layer_skipping.policy=ends"],
     )
     assert [trial.point for trial in found] == [
         "layer_skipping-lr0.1-layers2",
@@ -83,13 +83,14 @@ def test_keys_of_one_method_replace_those_of_all():
         "lora-lr0.2",
         "lora-lr0.3",
     ]
-    assert [trial.experiment.train.momentum for trial in found] == [0, 0, 0.5, 0, 0]
+    assert [trial.experiment.train.warmup_rounds for trial in found] == [0, 0, 1, 0, 0]
     assert found[0].experiment.method == LayerSkipping(layers=2, policy="ends")
-    header = tuning.as_yaml("demo", {}, found).splitlines()[:4]
+    header = tuning.as_yaml("demo", {}, found).splitlines()[:5]
     assert header[1:] == [
         "#     train.lr (layer_skipping, fedavg): 0.1",
         "#     train.lr (lora): 0.2, 0.3",
         "#     method.layers: 2, 3",
+        "#     trials: layer_skipping 2, fedavg 1, lora 2",
     ]
 
 
@@ -168,11 +169,11 @@ def test_tuned_settings_are_those_of_the_chosen_trials(tmp_path):
         "train: {lr: 0.1, local_epochs: 2}\n"
         "per_method:\n"
         "  layer_skipping: {train.lr: 0.2, train.weight_decay: 0.5}\n"
-        "  lora: {train.local_steps: 7, method.alpha: 3.0}\n"
+        "  lora: {train.clip_norm: 7.0, method.alpha: 3.0}\n"
         "  centralized: {train.decay: linear, train.weight_decay: 0.25}\n"
     )
     overrides = ["train.local_epochs=4", "train.weight_decay=0", "method.mu=0.5", "partition=iid", "cohort.count=2"]
-    overrides += ["fedavg.train.momentum=0.5", "fedavg.server=adam", "fedavg.server.lr=0.5", "lora.policy=ends"]
+    overrides += ["fedavg.train.warmup_rounds=1", "fedavg.server=adam", "fedavg.server.lr=0.5", "lora.policy=ends"]
     grid = {"train.lr": [0.01, 0.02], "method.skip_ratio": [0.25, 0.5], "lora.rank": [2, 4]}
     methods = ["layer_skipping", "fedavg", "lora"]
     with pytest.raises(ConfigError, match=r"unknown key method\.mu"):
