@@ -76,10 +76,13 @@ def text(rows: pd.DataFrame) -> str:
     for budget in rows["budget"].unique():
         column = rows[rows["budget"] == budget]
         heading = f"≤ {budget:.0f} rounds" if rounds else f"≤ {byte_count(budget)}"
-        cells[heading] = [tables.with_spread(*pair) for pair in zip(column["test"], column["test_sd"], strict=True)]
+        cells[heading] = [
+            tables.with_interval(tables.with_spread(row["test"], row["test_sd"]), row["test_low"], row["test_high"])
+            for row in column.to_dict("records")
+        ]
     notes = [
         f"Test {metric} (%) at the round best on validation among those finished and evaluated within the budget"
-        f"{', mean ± standard deviation over seeds' if (rows['seeds'] > 1).any() else ''}."
+        f"{f', mean ± standard deviation over seeds [{tables.INTERVAL}]' if (rows['seeds'] > 1).any() else ''}."
     ]
     if not rounds:
         notes.append(

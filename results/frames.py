@@ -149,6 +149,7 @@ class _Summary(BaseModel):
     method: str
     label: str
     skip_ratio: float | None
+    depth: int | None = None
     rounds: int
     stopped: bool = False
     final: _Evaluation
@@ -205,7 +206,7 @@ def _read_run(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]
     record = _read_summary(folder / "summary.json")
     rounds = _read_rounds(folder / "rounds.csv", record)
     summary = pd.json_normalize({"run": str(folder)} | record.model_dump(), sep="_")
-    optional = ["skip_ratio", "saving", "peak_memory_mb"]
+    optional = ["skip_ratio", "depth", "saving", "peak_memory_mb"]
     summary[optional] = summary[optional].astype(float)
     return summary[list(RUN_COLUMNS)].merge(rounds, how="cross"), summary, config
 

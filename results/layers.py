@@ -1,4 +1,4 @@
-"""Which layers were trained, by how much of the cohort, in which round."""
+"""Which layers were trained, by how many of the clients, in which round."""
 
 from pathlib import Path
 
@@ -20,29 +20,36 @@ PANEL_HEIGHT = 1.5
 """Inches."""
 
 
-def layers_frame(folder: Path) -> pd.DataFrame:
-    """The share of a round's cohort that trained each layer of a run.
+def layers_frame(folder: Path, depth: int | None = None) -> pd.DataFrame:
+    """The share of those clients of a round that trained at all, by layer of a run.
 
     Args:
-        folder: a run folder, whose ``clients.csv`` has the column ``layers``: numbers parted by spaces.
+        folder: a run folder, whose ``clients.csv`` has the column ``layers``: numbers parted by spaces. A client whose
+            ``status`` is dropped has not trained.
+        depth: layers of the model; None takes the highest that was ever trained for the last.
 
     Returns:
-        One row a round and layer, ``round, layer, share``, up to the highest layer that was ever trained.
+        One row a round and layer, ``round, layer, share``.
 
     Raises:
         ResultsError: if the record is missing or has no such column, or no layer was trained.
     """
     path = folder / "clients.csv"
     try:
-        clients = pd.read_csv(path, usecols=["round", "layers"], dtype={"layers": str}, keep_default_na=False)
+        clients = pd.read_csv(path, dtype={"layers": str}, keep_default_na=False)
+        if "status" in clients:
+            clients = clients[clients["status"] != "dropped"]
         chosen = [[int(layer) for layer in layers.split()] for layers in clients["layers"]]
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (KeyError, ValueError) as error:
         raise ResultsError(f"{path}: does not say which layers were trained: {error}") from None
-    depth = 1 + max((layer for layers in chosen for layer in layers), default=-1)
-    if not depth:
+    highest = max((layer for layers in chosen for layer in layers), default=-1)
+    if highest < 0:
         raise ResultsError(f"{path}: no layer was trained")
+    depth = depth or 1 + highest
+    if highest >= depth:
+        raise ResultsError(f"{path}: layer {highest} was trained, but summary.json tells of {depth} layers")
     trained = pd.DataFrame(0.0, index=clients["round"], columns=pd.RangeIndex(depth, name="layer"))
     for row, layers in enumerate(chosen):
         trained.iloc[row, layers] = 1.0
@@ -62,7 +69,7 @@ def layers_figure(runs: Runs) -> tuple[Figure, list[Axes], pd.DataFrame]:
     if len(first) > MOST_PANELS:
         raise ResultsError(f"{len(first)} methods; a figure of layers shows at most {MOST_PANELS}, give fewer folders")
     frames = {
-        str(run["label"]): layers_frame(runs.folders[place])
+        str(run["label"]): layers_frame(runs.folders[place], None if pd.isna(run["depth"]) else int(run["depth"]))
         for place, (_, run) in zip(first.index, first.iterrows(), strict=True)
     }
     columns = min(COLUMNS, len(frames))
@@ -97,6 +104,6 @@ def layers_figure(runs: Runs) -> tuple[Figure, list[Axes], pd.DataFrame]:
         for axes in shown[-columns:]:
             axes.set_xlabel("communication round")
         bar = figure.colorbar(image, ax=shown, pad=0.02, aspect=30)
-        bar.set_label("share of the cohort (%)")
+        bar.set_label("share of the clients (%)")
         bar.outline.set_visible(False)
     return figure, shown, pd.concat([frame.assign(label=label)[["label", *frame]] for label, frame in frames.items()])

@@ -96,7 +96,7 @@ def quality_text(rows: pd.DataFrame) -> str:
             "Method": rows["label"],
             f"Test {metric} (%)": [f"{value:.1f}" for value in rows["best_test"]],
             "sd": [tables.with_spread(value, float("nan")) for value in rows["best_test_sd"]],
-            "95 % interval": [
+            tables.INTERVAL: [
                 tables.NOTHING
                 if pd.isna(row["best_test_low"])
                 else f"{row['best_test_low']:.1f} to {row['best_test_high']:.1f}"
@@ -106,7 +106,7 @@ def quality_text(rows: pd.DataFrame) -> str:
         }
     )
     note = f"Mean over seeds at the round with the best validation {metric}; interval: Student's t, seeds independent."
-    return "\n".join([tables.markdown(cells), "", note])
+    return "\n".join([tables.markdown(cells), "", note, *tables.evaluation_notes(rows)])
 
 
 def _section(

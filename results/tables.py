@@ -1,6 +1,7 @@
 """Tables over runs: numbers first (a tidy frame), wording second (text cells and footnotes)."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,9 @@ from results.wording import byte_count, denominators, metric_name
 
 NOTHING = "–"
 
+INTERVAL = "95 % interval"
+"""Of a mean over seeds, Student's t."""
+
 
 def comparison(runs: Runs) -> pd.DataFrame:
     """One row a label, its seeds averaged; the costliest to communicate first, methods that send nothing last.
@@ -19,13 +23,14 @@ def comparison(runs: Runs) -> pd.DataFrame:
     that is best on validation) and ``final_test`` (at the last round), in percent, each with ``_sd`` (NaN for one
     seed), ``_low`` and ``_high`` (95 % t-interval); ``bytes_total`` (up + down, all clients and rounds, without
     set-up), ``bytes_setup``; ``saving`` in percent (NaN where nothing is sent) and ``saving_denominator``;
-    ``seconds``; ``peak_memory_mb`` (the largest over seeds).
+    ``seconds``; ``peak_memory_mb`` (the largest over seeds); ``evaluated``: when the best round is looked for.
 
     Raises:
         ResultsError: if the runs are not comparable (see `Runs.shared_metric`).
     """
     metric = runs.shared_metric()
-    rows = pd.DataFrame([_row(group, metric) for _, group in runs.summaries.groupby("label")])
+    summaries = runs.summaries.assign(evaluated=[_evaluated(config) for config in runs.configs])
+    rows = pd.DataFrame([_row(group, metric) for _, group in summaries.groupby("label")])
     return rows.sort_values(["bytes_total", "label"], ascending=[False, True], ignore_index=True)
 
 
@@ -77,7 +82,17 @@ def footnotes(rows: pd.DataFrame) -> list[str]:
     notes += [*denominators(rows), "Time: local training and aggregation, without evaluation."]
     if (rows["bytes_total"] == 0).any():
         notes.append(f"{NOTHING} under Sent: the method sends nothing, so there is no saving to state.")
-    return notes
+    return notes + evaluation_notes(rows)
+
+
+def evaluation_notes(rows: pd.DataFrame) -> list[str]:
+    """Which methods were evaluated more often than others, and so had more rounds to choose the best from."""
+    if rows["evaluated"].nunique() < 2:
+        return []
+    groups = rows.groupby("evaluated", sort=False)["label"].agg(list)
+    most, *others = groups.sort_values(key=lambda labels: -labels.map(len), kind="stable").items()
+    said = "; ".join(f"{', '.join(labels)}: {often}" for often, labels in others)
+    return [f"Evaluated {most[0]}, but {said}. Who is evaluated less often has fewer rounds to choose the best from."]
 
 
 def text(rows: pd.DataFrame) -> str:
@@ -121,12 +136,26 @@ def _row(group: pd.DataFrame, metric: str) -> dict[str, Any]:
         "saving_denominator": first["saving_denominator"],
         "seconds": statistics.mean(group["seconds"]),
         "peak_memory_mb": group["peak_memory_mb"].max(),
+        "evaluated": first["evaluated"],
     }
+
+
+def _evaluated(config: Mapping[str, Any]) -> str:
+    """How often a run was evaluated, and whether it could stop early, in words."""
+    settings = config.get("evaluate") or {}
+    every, patience, rounds = settings.get("every", 1), settings.get("patience"), config.get("rounds", math.inf)
+    often = "every round" if every == 1 else "after the last round" if every >= rounds else f"every {every} rounds"
+    return f"{often}, stopped after {patience} without a better one" if patience else often
 
 
 def _percent(saving: float) -> str:
     rounded = round(saving, 1) + 0.0  # no "-0.0" where a header's few bytes exceed the denominator
     return NOTHING if pd.isna(saving) else f"{rounded:.1f} %".replace("-", "−")
+
+
+def with_interval(mean: str, low: float, high: float, words: Callable[[float], str] = "{:.1f}".format) -> str:
+    """A printed mean with the ends of its interval, not below 0, if it has one: "12.0 [10.5, 13.5]"."""
+    return mean if pd.isna(low) else f"{mean} [{words(max(0.0, low))}, {words(high)}]"
 
 
 def with_spread(percent: float, deviation: float) -> str:

@@ -1,6 +1,7 @@
 """Cost to a target: bytes, rounds and seconds until a method first does as well as a share of centralized training."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import pandas as pd
@@ -22,8 +23,9 @@ def cost_to_target(
     over its seeds. A method has reached it at its first evaluated round with at least that.
 
     Columns: ``label, method, metric, split, percent, target`` (in percent of the metric), ``seeds, reached`` (how many
-    of them reach it); ``round, bytes_total, seconds_total``, each with ``_sd``: the cost until then, NaN unless every
-    seed reaches the target, for a mean over those that do would flatter the method.
+    of them reach it); ``round, bytes_total, seconds_total``, each with ``_sd``, ``_low`` and ``_high`` (95 %
+    t-interval): the cost until then, NaN unless every seed reaches the target, for a mean over those that do would
+    flatter the method.
 
     Args:
         split: validation is what can be watched while training; the test split tells of the same curve afterwards.
@@ -48,7 +50,9 @@ def cost_to_target(
         row |= {"percent": percent, "target": target * 100, "seeds": seeds, "reached": len(mine)}
         for cost in COSTS:
             values = mine[cost] if len(mine) == seeds else pd.Series([math.nan])
+            low, high = statistics.confidence_interval(values)
             row |= {cost: statistics.mean(values), f"{cost}_sd": statistics.standard_deviation(values)}
+            row |= {f"{cost}_low": low, f"{cost}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -70,16 +74,16 @@ def text(rows: pd.DataFrame) -> str:
         {
             "Method": rows["label"],
             "Reached": [_reached(*counts) for counts in zip(rows["reached"], rows["seeds"], strict=True)],
-            "Rounds": [_tenths(rounds) for rounds in rows["round"]],
-            "Sent": [byte_count(sent) if sent > 0 else tables.NOTHING for sent in rows["bytes_total"]],
-            "Time (s)": [_tenths(seconds) for seconds in rows["seconds_total"]],
+            "Rounds": _cells(rows, "round", "{:.1f}".format),
+            "Sent": _cells(rows.mask(rows["bytes_total"] == 0), "bytes_total", byte_count),
+            "Time (s)": _cells(rows, "seconds_total", "{:.1f}".format),
         }
     )
     notes = [
         f"Target: {first['split']} {metric_name(first['metric'])} of {first['target']:.1f} %, {first['percent']:g} % "
         "of what centralized training reaches at its round best on validation.",
-        "Cost up to the first evaluated round that reaches it, mean over seeds, stated where every seed does; Sent: "
-        "bytes up + down, all clients, without set-up; Time: local training and aggregation.",
+        f"Cost up to the first evaluated round that reaches it, mean over seeds{_with_interval(rows)}, stated where "
+        "every seed does; Sent: bytes up + down, all clients, without set-up; Time: local training and aggregation.",
     ]
     return "\n".join([tables.markdown(cells), "", *notes])
 
@@ -90,5 +94,14 @@ def _reached(reached: int, seeds: int) -> str:
     return "not reached" if reached == 0 else f"not reached by {seeds - reached} of {seeds} seeds"
 
 
-def _tenths(value: float) -> str:
-    return tables.NOTHING if math.isnan(value) else f"{value:.1f}"
+def _cells(rows: pd.DataFrame, cost: str, words: Callable[[float], str]) -> list[str]:
+    return [
+        tables.NOTHING
+        if pd.isna(row[cost])
+        else tables.with_interval(words(row[cost]), row[f"{cost}_low"], row[f"{cost}_high"], words)
+        for row in rows.to_dict("records")
+    ]
+
+
+def _with_interval(rows: pd.DataFrame) -> str:
+    return f" [{tables.INTERVAL}]" if (rows["seeds"] > 1).any() else ""

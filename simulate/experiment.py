@@ -229,6 +229,7 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Serve
         "method": experiment.parts["method"],
         "label": " + ".join(filter(None, [experiment.method.label(facts.structure), *at_server])),
         "skip_ratio": None if layers is None else 1 - layers / depth,
+        "depth": depth,
         "rounds": scored[-1]["round"],
         "stopped": server.stopped,
         "faults": server.faults,

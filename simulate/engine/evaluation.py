@@ -16,6 +16,10 @@ CHUNK = 4
 """Batches of one task: few enough that workers finish together, many enough that calls cost nothing."""
 
 
+Scores = dict[str, dict[str, float]]
+"""Split -> metric -> value; metrics are fractions, the loss is the mean cross-entropy a label (nats)."""
+
+
 class EvaluateSettings(Settings):
     """Evaluation on validation and test: every `every` rounds and after the last, in batches of `batch_size`.
 
@@ -53,31 +57,26 @@ class Evaluator:
             batches = [order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)]
             self.batches += [(name, batches[i : i + CHUNK]) for i in range(0, len(batches), CHUNK)]
 
-    def score(self, executor: Executor, clients: list[int] | None = None) -> dict[str, dict[str, float]]:
+    def score(self, executor: Executor, clients: Sequence[int] | None = None) -> list[Scores]:
         """Metrics of each split.
 
         Args:
             executor: whose workers hold the global values.
-            clients: score each of these clients' own model instead, and average every metric over the clients.
+            clients: score each of these clients' own model instead.
 
         Returns:
-            Split -> metric -> value; metrics are fractions, the loss is the mean cross-entropy a label (nats).
+            The scores of the global model, or of each client's, in the order of `clients`.
         """
         models: list[int | None] = [None] if clients is None else list(clients)
         jobs = [(model, chunk) for model in models for chunk in self.batches]
         tasks = [Task("evaluate", (split, batches), client=model) for model, (split, batches) in jobs]
         results = dict(executor.run(tasks))
-        scores: dict[str, list[dict[str, float]]] = {split: [] for split in self.splits}
-        per_model = len(self.batches)
-        for first in range(0, len(jobs), per_model):
-            for split, metrics in self._score_one([results[first + place] for place in range(per_model)]).items():
-                scores[split].append(metrics)
-        return {
-            split: {key: float(np.mean([metrics[key] for metrics in of_models])) for key in of_models[0]}
-            for split, of_models in scores.items()
-        }
+        each = len(self.batches)
+        return [
+            self._score_one([results[first + place] for place in range(each)]) for first in range(0, len(jobs), each)
+        ]
 
-    def _score_one(self, results: list[list[Any]]) -> dict[str, dict[str, float]]:
+    def _score_one(self, results: list[list[Any]]) -> Scores:
         """The metrics of one model from the results of `batches`, in their order."""
         predictions = {name: [np.empty(0)] * len(split.lengths) for name, split in self.splits.items()}
         loss, labels = dict.fromkeys(self.splits, 0.0), dict.fromkeys(self.splits, 0)
@@ -91,3 +90,11 @@ class Evaluator:
             name: {"loss": loss[name] / max(1, labels[name]), **self.task.score(split, predictions[name])}
             for name, split in self.splits.items()
         }
+
+
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """The mean of each metric over several models."""
+    return {
+        split: {key: float(np.mean([each[split][key] for each in scores])) for key in metrics}
+        for split, metrics in scores[0].items()
+    }

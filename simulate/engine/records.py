@@ -28,9 +28,9 @@ from simulate.files import named, write_json, write_text
 
 PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
 
-RECORDS = ("config.yaml", "environment.json", "rounds.csv", "clients.csv", "partition.json", "summary.json")
+TABLES = ("rounds.csv", "clients.csv", "client_scores.csv")
 
-TABLES = ("rounds.csv", "clients.csv")
+RECORDS = ("config.yaml", "environment.json", "partition.json", *TABLES, "summary.json")
 
 LOCK = ".lock"
 
@@ -121,7 +121,7 @@ class RunFolder:
         write_json(file, record)
 
     def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows to rounds.csv or clients.csv; the first row's keys are the header."""
+        """Append rows to one of the `TABLES`; the first row's keys are the header."""
         file = self.path / f"{table}.csv"
         new = not file.exists()
         with named(file), file.open("a", newline="", encoding="utf-8") as stream:

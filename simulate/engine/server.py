@@ -9,7 +9,7 @@ import torch
 from simulate.engine.checkpoint import Checkpoints
 from simulate.engine.clock import Clock
 from simulate.engine.cohort import CohortSettings, cohort
-from simulate.engine.evaluation import Evaluator
+from simulate.engine.evaluation import Evaluator, Scores, mean_scores
 from simulate.engine.executors import EngineError, Executor, LostWorkerError, Task
 from simulate.engine.job import STAGES, ClientReport, Job, ModelFacts, Verdict
 from simulate.engine.records import RunFolder
@@ -18,8 +18,6 @@ from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.ledger import Ledger
 from simulate.exchange.low_rank import LowRankChanges
 from simulate.method import Turn
-
-Scores = dict[str, dict[str, float]]
 
 COUNTS = ("totals", "faults", "transfers", "history", "stopped", "seconds_total")
 """What the server knows that is plain data, and a checkpoint holds as it is."""
@@ -103,7 +101,7 @@ class Server:
         if number is None:
             number = 0
             clock = Clock()
-            scores = self._evaluate()
+            scores = self._evaluate(number)
             clock.lap("evaluate")
             self._record(0, [], {}, scores, clock.seconds)
             on_round(Round(0, scores, 0))
@@ -118,7 +116,7 @@ class Server:
             if total is not None:
                 self._aggregate(total)
             clock.lap("aggregate")
-            scores = self._evaluate() if number % every == 0 or number == self.job.rounds else None
+            scores = self._evaluate(number) if number % every == 0 or number == self.job.rounds else None
             clock.lap("evaluate")
             self._record(number, reports, traffic, scores, clock.seconds, skipped=total is None)
             self.stopped = scores is not None and number < self.job.rounds and self._exhausted()
@@ -302,9 +300,20 @@ class Server:
             sums[0].merge(part)
         return (sums[0] if sums else ExactSum(weight)), results
 
-    def _evaluate(self) -> Scores:
-        """Scores of the global model, or where clients keep personal tensors the mean over the clients' models."""
-        return self.evaluator.score(self.executor, sorted(self.visited) or None if self.facts.scope.personal else None)
+    def _evaluate(self, number: int) -> Scores:
+        """Scores of the global model, or where clients keep personal tensors the mean over the clients' models.
+
+        Those of several clients are recorded, too.
+        """
+        clients = sorted(self.visited) if self.facts.scope.personal else []
+        each = self.evaluator.score(self.executor, clients or None)
+        if clients and not self.job.method.pooled:
+            rows = [
+                {"round": number, "client": client, **_columns(scores)}
+                for client, scores in zip(clients, each, strict=True)
+            ]
+            self.folder.append("client_scores", rows)
+        return mean_scores(each)
 
     def _exhausted(self) -> bool:
         """Whether validation has not improved for as long as the settings allow."""
@@ -353,7 +362,11 @@ class Server:
         record = {
             "round": number,
             "train_loss": loss,
-            **{column: None if scores is None else value for column, value in self._columns(scores).items()},
+            **{
+                # where not evaluated, empty cells under the names of the first evaluation
+                column: None if scores is None else value
+                for column, value in _columns(scores or self.history[0][1]).items()
+            },
             **sent,
             "bytes_total": self.totals["bytes_up"] + self.totals["bytes_down"],
             "bytes_setup_total": self.totals["bytes_setup"],
@@ -372,7 +385,7 @@ class Server:
         if scores is not None:
             self.history.append((number, scores))
 
-    def _columns(self, scores: Scores | None) -> dict[str, float]:
-        """Scores as columns of rounds.csv; where not evaluated, those of the first evaluation for their names."""
-        shown = scores or self.history[0][1]
-        return {f"{split}_{metric}": value for split, metrics in shown.items() for metric, value in metrics.items()}
+
+def _columns(scores: Scores) -> dict[str, float]:
+    """Scores as columns of a table."""
+    return {f"{split}_{metric}": value for split, metrics in scores.items() for metric, value in metrics.items()}

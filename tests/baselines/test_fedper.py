@@ -34,19 +34,42 @@ def test_scopes(method, expected):
     assert method.selected(STRUCTURE, Turn(0, 1, 2, 0)) == expected.exchanged
 
 
-def test_a_moving_scope_never_sends_what_is_personal():
-    method = FedPer(layers=1, policy="round_robin", personal_layers=1)
-    sent = [method.selected(STRUCTURE, Turn(0, round_, 3, 0)) for round_ in (1, 2, 3)]
-    assert sent == [("b0",), ("b1",), ()]
+@pytest.mark.parametrize(
+    ("method", "sent"),
+    [
+        (FedPer(layers=2, policy="round_robin", personal_layers=1), ["b0", "b1", "b0"]),
+        (FedPer(layers=2, policy="bottom", personal_layers=1), ["b0", "b0", "b0"]),
+        (FedPer(layers=2, last_layers=3, personal_layers=1), ["b1", "b0 b1", "b0 b1"]),  # 1, 1.5 and 2 shared blocks
+        (FedPer(layers=2, policy="bottom", personal_layers=1, warmup_rounds=1), ["b0 b1", "b0", "b0"]),
+        (FedPer(layers=2, policy="gradient_norm", personal_layers=1), ["b1", "b1", "b1"]),
+    ],
+    ids=lambda value: value.label(STRUCTURE) if isinstance(value, FedPer) else "",
+)
+def test_the_policy_chooses_among_what_is_shared(method, sent):
+    """Of three blocks the top one is personal: one of two trained ones is left to choose, among the two below it.
+
+    The highest score is that of the personal block, which is no choice; the next that of b1.
+    """
+    turns = [Turn(0, round_, 3, 0, scores=(1.0, 2.0, 3.0)) for round_ in (1, 2, 3)]
+    assert [" ".join(method.selected(STRUCTURE, turn)) for turn in turns] == sent
     assert method.scope(STRUCTURE).personal == ("b2", "n", "h")
+
+
+def test_a_budget_counts_the_personal_blocks_too():
+    method = FedPer(budgets=(2, 3), personal_layers=1)
+    assert [method.selected(STRUCTURE, Turn(0, 1, 3, client)) for client in (0, 1)] == [("b1",), ("b0", "b1")]
+    assert method.scope(STRUCTURE) == Scope(("b0", "b1"), ("b2", "n", "h"))
 
 
 @pytest.mark.parametrize(
     ("method", "message"),
     [
         (FedPer(personal_layers=4), "method.personal_layers = 4, but the model has 3 layers"),
-        (FedPer(layers=1, policy="bottom", personal_layers=1), "personal_layers = 1, but b2 of them is not trained"),
-        (FedPer(layers=1, personal_layers=1), "method.personal_layers = 1 leaves nothing to exchange; take fewer"),
+        (FedPer(layers=[0, 1], personal_layers=1), "personal_layers = 1, but b2 of them is not trained; name the"),
+        (FedPer(layers=1, personal_layers=1), "method.personal_layers = 1 leaves nothing to exchange where 1 layers"),
+        (FedPer(budgets=(1, 3), personal_layers=1), "personal_layers = 1 leaves nothing to exchange where 1 layers"),
+        (FedPer(layers=3, last_layers=0, personal_layers=1), "leaves nothing to exchange where 0 layers are trained"),
+        (FedPer(personal_layers=3), "method.personal_layers = 3 leaves nothing to exchange where 3 layers are trained"),
     ],
 )
 def test_what_cannot_be_personal_is_refused(method, message):
@@ -96,6 +119,13 @@ def test_each_client_is_scored_with_its_own_head_on_the_whole_split(tiny_decoder
     last = pd.read_csv(tmp_path / "run" / "rounds.csv").iloc[-1]
     assert last["test_loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
     assert last["test_accuracy"] == pytest.approx(sum(hits) / len(hits))
+    own = pd.read_csv(tmp_path / "run" / "client_scores.csv")
+    assert own.groupby("round")["client"].agg(list).iloc[-1] == list(heads)
+    mean_of = [sum(losses[first : first + len(split)]) / len(split) for first in range(0, len(losses), len(split))]
+    assert own[own["round"] == 2]["test_loss"].tolist() == pytest.approx(mean_of, abs=1e-5)
+    means = own.groupby("round").mean()
+    assert means["test_loss"].iloc[-1] == pytest.approx(last["test_loss"])
+    assert means["validation_accuracy"].iloc[-1] == pytest.approx(last["validation_accuracy"])
 
 
 def test_with_one_client_it_is_fedavg(tiny_decoder, ner_corpus, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,8 +56,9 @@ def test_equal_bytes_by_hand(runs: Runs):
     assert cell(rows, "Centralized", 3e6)["test"] == pytest.approx(91)  # sends nothing: within any budget
     assert budgets.quality_under(runs, budgets.BYTES)["budget"].unique().tolist() == [4e6, 4e7]  # the two totals
     text = budgets.text(rows)
-    assert "| Method      |     ≤ 3 MB |     ≤ 10 MB |     ≤ 25 MB |" in text
-    assert "| FedAvg      |          – |  52.0 ± 2.8 |  72.0 ± 2.8 |" in text
+    assert re.search(r"\| Method +\| +≤ 3 MB \| +≤ 10 MB \| +≤ 25 MB \|", text)
+    # half width t(0.975, 1) * sqrt(8) / sqrt(2) = 25.4
+    assert re.search(r"\| FedAvg +\| +– \| +52.0 ± 2.8 \[26.6, 77.4\] \| +72.0 ± 2.8 \[46.6, 97.4\] \|", text)
     assert "–: not every seed has such a round." in text
 
 
@@ -95,12 +97,16 @@ def test_cost_to_target_by_hand(runs: Runs):
     fedavg = rows.loc["FedAvg"]
     assert fedavg[["seeds", "reached", "round", "bytes_total", "seconds_total"]].tolist() == [2, 2, 2.5, 2.5e7, 5.5]
     assert (fedavg["round_sd"], fedavg["bytes_total_sd"]) == pytest.approx((math.sqrt(0.5), 1e7 * math.sqrt(0.5)))
+    # half width t(0.975, 1) * sd / sqrt(2) = 12.70620 / 2 = 6.35310
+    assert (fedavg["round_low"], fedavg["round_high"]) == pytest.approx((2.5 - 6.3531, 2.5 + 6.3531), abs=1e-4)
     # LoRA: only the second seed, at round 4.
     assert rows.loc["LoRA", "reached"] == 1
     assert math.isnan(rows.loc["LoRA", "round"])
     assert rows.loc["Centralized", ["round", "bytes_total"]].tolist() == [1, 0]
     text = targets.text(rows.reset_index())
-    assert "| LoRA        | not reached by 1 of 2 seeds |      – |     – |        – |" in text
+    assert re.search(r"\| FedAvg +\| +yes \| +2.5 \[0.0, 8.9\] \| +25 MB \[0 B, 88.5 MB\] \|", text)
+    assert re.search(r"\| LoRA +\| not reached by 1 of 2 seeds \| +– \| +– \| +– \|", text)
+    assert re.search(r"\| Centralized +\| +yes \| +1.0 \[1.0, 1.0\] \| +– \|", text)
     assert "Target: validation entity F1 of 72.0 %, 80 % of what centralized training reaches" in text
     assert "not reached |" in targets.text(targets.cost_to_target(runs, 100))
 

@@ -19,6 +19,21 @@ def test_shares_of_the_cohort_by_hand(tmp_path):
     assert found == {(1, 0): 0.5, (1, 1): 1.0, (1, 2): 0.0, (2, 0): 0.0, (2, 1): 0.0, (2, 2): 0.5}
 
 
+def test_layers_that_are_never_trained_are_there_and_who_dropped_out_is_not(tmp_path):
+    """Of three clients one drops out before it trains, and one arrives late: the share is of two."""
+    rows = "1,0,5,1,ok\n1,1,5,0 1,late\n1,2,5,,dropped\n2,0,5,,dropped\n"
+    (tmp_path / "clients.csv").write_text("round,client,examples,layers,status\n" + rows)
+    frame = layers_frame(tmp_path, depth=4)
+    found = {(row.round, row.layer): row.share for row in frame.itertuples()}
+    assert found == {(1, 0): 0.5, (1, 1): 1.0, (1, 2): 0.0, (1, 3): 0.0}
+
+
+def test_more_layers_than_the_model_has(tmp_path):
+    (tmp_path / "clients.csv").write_text(HEADER + "1,0,5,4\n")
+    with pytest.raises(ResultsError, match=r"layer 4 was trained, but summary\.json tells of 4 layers"):
+        layers_frame(tmp_path, depth=4)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

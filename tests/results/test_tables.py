@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from results import tables
+from results import report, tables
 from results.frames import ResultsError, load
 from results.wording import byte_count, with_saving
 
@@ -55,6 +55,25 @@ def test_text_by_hand(make_run: MakeRun, tmp_path: Path):
         "Time: local training and aggregation, without evaluation.",
         "– under Sent: the method sends nothing, so there is no saving to state.",
     ]
+
+
+def test_methods_that_are_evaluated_less_often_are_named(make_run: MakeRun, tmp_path: Path):
+    """Who has fewer evaluations has fewer rounds to choose the best from: that is said, in a table and a report."""
+    often = {"rounds": 4, "evaluate": {"every": 1, "patience": None}}
+    curve = [0.0, 0.5, 0.6, 0.7, 0.8]
+    make_run("a", curve, settings=often)
+    make_run("b", curve, label="LoRA", method="lora", settings=often)
+    same = tables.comparison(load(tmp_path))
+    assert tables.evaluation_notes(same) == []
+    make_run("c", curve, label="FedPer", method="fedper", settings=often | {"evaluate": {"every": 4}})
+    make_run("d", curve, label="Local only", method="local_only", settings=often | {"evaluate": {"every": 2}})
+    make_run("e", curve, label="FedProx", method="fedprox", settings=often | {"evaluate": {"every": 1, "patience": 3}})
+    said = (
+        "Evaluated every round, but FedPer: after the last round; FedProx: every round, stopped after 3 without a "
+        "better one; Local only: every 2 rounds. Who is evaluated less often has fewer rounds to choose the best from."
+    )
+    assert tables.footnotes(tables.comparison(load(tmp_path)))[-1] == said
+    assert said in report.text(report.report(load(tmp_path)))
 
 
 def test_spread_is_printed_and_named_for_several_seeds(study: Path):
