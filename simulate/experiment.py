@@ -27,7 +27,8 @@ from simulate.engine.job import Job, ModelFacts
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCounts
 from simulate.engine.records import RunFolder, check_free, state_of
-from simulate.engine.server import Round, Server
+from simulate.engine.rounds import Round, RoundLoop
+from simulate.engine.server import Server
 from simulate.errors import recorded
 from simulate.export import export
 from simulate.models.backbone import ModelSettings, load_tokenizer
@@ -134,33 +135,7 @@ def run(
     if state_of(folder, experiment.resolved()) != "interrupted":
         check_free(folder)
     reset_peak()
-    shards = tuple(prepared.partition.indices(client) for client in range(prepared.partition.num_clients))
-    train = experiment.train
-    if experiment.method.pooled:
-        train = train.model_copy(update={"partial_work": None})  # there are no slow clients
-        if train.local_steps is not None:  # as many steps as the cohort would take together
-            together = train.local_steps * cohort_size(experiment.cohort, len(shards))
-            train = train.model_copy(update={"local_steps": together})
-        shards = (np.arange(len(splits["train"])),)
-    job = Job(
-        key=uuid4().hex,
-        seed=experiment.seed,
-        rounds=experiment.rounds,
-        task=corpus.task,
-        labels=corpus.labels,
-        model=experiment.model,
-        method=experiment.method,
-        aggregation=experiment.aggregation,
-        server=experiment.server,
-        faults=(not experiment.method.pooled and experiment.faults) or FaultSettings(),
-        train=train,
-        prefix_cache=experiment.prefix_cache,
-        splits=splits,
-        shards=shards,
-        device=workers.device,
-        workers=workers.workers,
-        threads=experiment.engine.threads,
-    )
+    job = job_of(prepared, workers)
     workers.start(job)
     facts: ModelFacts = workers.first("facts")
     with RunFolder(folder, experiment.resolved()) as records:
@@ -171,12 +146,12 @@ def run(
             scored = {name: splits[name] for name in ("validation", "test")}
             evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
             checkpoints = Checkpoints(records, experiment.engine.checkpoint_every)
-            server = Server(job, facts, experiment.cohort, evaluator, workers, records, checkpoints)
-            server.run(on_round)
-            export(folder / "model", experiment, corpus.task, facts, server.state)
+            loop = RoundLoop(Server(job, facts, experiment.cohort, workers), evaluator, records, checkpoints)
+            loop.run(on_round)
+            export(folder / "model", experiment, corpus.task, facts, loop.server.state)
             prefix = _prefix_record(workers.all("prefix_counts"))
             peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
-            summary = summarise(experiment, corpus, prepared.task.metric, server, sum(peaks.values()))
+            summary = summarise(experiment, corpus, prepared.task.metric, loop, sum(peaks.values()))
             summary |= {"prefix_cache": prefix}
         except BaseException as error:
             records.status("failed", recorded(error))
@@ -194,6 +169,38 @@ def run(
     return summary
 
 
+def job_of(prepared: Prepared, workers: Executor) -> Job:
+    """What the workers are started with."""
+    experiment, splits = prepared.experiment, prepared.splits
+    shards = tuple(prepared.partition.indices(client) for client in range(prepared.partition.num_clients))
+    train = experiment.train
+    if experiment.method.pooled:
+        train = train.model_copy(update={"partial_work": None})  # there are no slow clients
+        if train.local_steps is not None:  # as many steps as the cohort would take together
+            together = train.local_steps * cohort_size(experiment.cohort, len(shards))
+            train = train.model_copy(update={"local_steps": together})
+        shards = (np.arange(len(splits["train"])),)
+    return Job(
+        key=uuid4().hex,
+        seed=experiment.seed,
+        rounds=experiment.rounds,
+        task=prepared.corpus.task,
+        labels=prepared.corpus.labels,
+        model=experiment.model,
+        method=experiment.method,
+        aggregation=experiment.aggregation,
+        server=experiment.server,
+        faults=(not experiment.method.pooled and experiment.faults) or FaultSettings(),
+        train=train,
+        prefix_cache=experiment.prefix_cache,
+        splits=splits,
+        shards=shards,
+        device=workers.device,
+        workers=workers.workers,
+        threads=experiment.engine.threads,
+    )
+
+
 def _prefix_record(counts: Sequence[PrefixCounts]) -> dict[str, Any]:
     """What the cache of the frozen prefix did on all workers together."""
     first = counts[0]
@@ -209,14 +216,12 @@ def _prefix_record(counts: Sequence[PrefixCounts]) -> dict[str, Any]:
     }
 
 
-def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Server, peak: float) -> dict[str, Any]:
+def summarise(experiment: Experiment, corpus: Corpus, metric: str, loop: RoundLoop, peak: float) -> dict[str, Any]:
     """The summary of a finished run; the best round is chosen on validation."""
-    facts = server.facts
+    server, facts = loop.server, loop.server.facts
     scored: list[dict[str, Any]] = [
-        {"round": number, "validation": scores["validation"], "test": scores["test"]}
-        for number, scores in server.history
+        {"round": number, "validation": scores["validation"], "test": scores["test"]} for number, scores in loop.history
     ]
-    sent = server.totals["bytes_up"] + server.totals["bytes_down"]
     depth = len(facts.structure.blocks)
     layers = experiment.method.trained_layers(depth)
     count = {name: np.prod(shape, dtype=int).item() for name, shape in facts.shapes.items()}
@@ -231,17 +236,17 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Serve
         "skip_ratio": None if layers is None else 1 - layers / depth,
         "depth": depth,
         "rounds": scored[-1]["round"],
-        "stopped": server.stopped,
-        "faults": server.faults,
+        "stopped": loop.stopped,
+        "faults": loop.faults,
         "final": scored[-1],
         "best": max(scored[1:], key=lambda score: score["validation"][metric]),
         "bytes": {
-            "up": server.totals["bytes_up"],
-            "down": server.totals["bytes_down"],
-            "setup": server.totals["bytes_setup"],
-            "total": sent,
+            "up": loop.totals["bytes_up"],
+            "down": loop.totals["bytes_down"],
+            "setup": loop.totals["bytes_setup"],
+            "total": loop.sent,
         },
-        "saving": 1 - sent / (server.transfers * facts.full_bytes) if server.transfers else None,
+        "saving": 1 - loop.sent / (server.transfers * facts.full_bytes) if server.transfers else None,
         "saving_denominator": (
             f"the full model: embeddings, {depth} layers, final norm and head, {facts.full_bytes} bytes a transfer"
             if server.transfers
@@ -252,6 +257,6 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, server: Serve
             "trained": sum(count[name] for name in facts.scope.trained),
             "exchanged": sum(count[name] for name in facts.scope.exchanged),
         },
-        "seconds": round(server.seconds_total, 3),
+        "seconds": round(loop.seconds_total, 3),
         "peak_memory_mb": round(peak, 1),
     }

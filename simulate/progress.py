@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from simulate.config import Experiment
-from simulate.engine.server import Round
+from simulate.engine.rounds import Round
 
 
 class ProgressWatcher:

@@ -10,7 +10,7 @@ from results.frames import SHARED_SETTINGS, difference, flatten
 from simulate.config import ConfigError, Experiment, load, part, shown
 from simulate.engine.executors import Executor, check_engine, make_executor
 from simulate.engine.records import check_free, check_unused, state_of, tidy
-from simulate.engine.server import Round
+from simulate.engine.rounds import Round
 from simulate.experiment import forget_corpora, prepare, read_corpus, run
 from simulate.plan import outline
 from simulate.registry import suggest

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from simulate import config, tuning
-from simulate.engine import server
+from simulate.engine import rounds
 from tests import bad_inputs
 from tests.bad_inputs import Case, lay_out, outcome
 from tests.command import SKIPFL
@@ -133,7 +133,7 @@ def test_an_unexpected_error_is_recorded_without_what_it_says(tiny_decoder, ner_
     def fail(*_):
         raise KeyError("patient Xylophone")
 
-    monkeypatch.setattr(server.Server, "run", fail)
+    monkeypatch.setattr(rounds.RoundLoop, "run", fail)
     with pytest.raises(KeyError):
         run(experiment(tiny_decoder, ner_corpus), tmp_path / "run")
     record = json.loads((tmp_path / "run" / "environment.json").read_text())
