@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -188,8 +188,7 @@ class Worker:
             )
         clock.lap("steps")
         kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
-        # in place: the next visit begins with new values
-        change = {name: parameter.detach().sub_(start[name]) for name, parameter in self.trained.items()}
+        change = self._change(start, exchanged)
         norm = l2_norm(change)
         diverged = not math.isfinite(result.loss + norm)
         if diverged and not job.faults.rejects:
@@ -213,6 +212,16 @@ class Worker:
             client, examples, result.steps, result.loss, layers, len(payload), norm, clock.seconds, verdict
         )
         return report, (kept or None) if verdict is OK else state
+
+    @torch.no_grad()
+    def _change(self, start: State, exchanged: Sequence[str]) -> State:
+        """What training has changed: where the channel wants it, or in place, for the next visit begins anew."""
+        shapes = {name: tuple(self.trained[name].shape) for name in exchanged}
+        slots = self.channel.slots(shapes) if self.job.device == "cpu" else {}
+        return {
+            name: torch.sub(parameter, start[name], out=slots.get(name, parameter.detach()))
+            for name, parameter in self.trained.items()
+        }
 
     def _submit(self, turn: Turn, payload: Payload, steps: int, weight: int, total_weight: int) -> Verdict:
         """Add what arrives of an encoded update to this worker's sum, unless it is late or cannot be used."""

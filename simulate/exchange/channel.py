@@ -34,17 +34,34 @@ class Float32Channel:
     def __init__(self) -> None:
         self._buffer = torch.empty(0, dtype=torch.uint8)
 
+    def slots(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
+        """Uninitialised tensors that `encode` need not copy, if it is given just them next; float32, on the CPU."""
+        _, found = _layout(tuple(sorted(shapes.items())))
+        return _tensors(self._room(found), found)
+
     def encode(self, state: Mapping[str, torch.Tensor]) -> Payload:
         """The bytes that travel; none when there is nothing to send. They are overwritten by the next call."""
         before, found = _layout(tuple(sorted((name, tuple(tensor.shape)) for name, tensor in state.items())))
-        size = found[-1][3] if found else 0
+        slots = _tensors(buffer := self._room(found), found)
+        sources = {name: tensor.detach() for name, tensor in state.items()}
+        ours = buffer.untyped_storage().data_ptr()
+        for name, tensor in sources.items():
+            elsewhere = tensor.data_ptr() != slots[name].data_ptr()
+            if elsewhere and tensor.device.type == "cpu" and tensor.untyped_storage().data_ptr() == ours:
+                sources[name] = tensor.clone()  # in the slot of another tensor
+        payload = buffer.numpy()
+        payload[: len(before)] = np.frombuffer(before, np.uint8)
+        for name, slot in slots.items():
+            if sources[name].data_ptr() != slot.data_ptr():
+                slot.copy_(sources[name])
+        return payload
+
+    def _room(self, places: list[Place]) -> torch.Tensor:
+        """The buffer, as long as what these places need."""
+        size = places[-1][3] if places else 0
         if len(self._buffer) < size:
             self._buffer = torch.empty(size, dtype=torch.uint8)
-        payload = self._buffer[:size]
-        payload.numpy()[: len(before)] = np.frombuffer(before, np.uint8)
-        for name, shape, begin, end in found:
-            payload[begin:end].view(torch.float32).view(shape).copy_(state[name].detach())
-        return payload.numpy()
+        return self._buffer[:size]
 
     def decode(self, payload: Payload) -> State:
         """The tensors that arrive: float32, on the CPU, with the shapes that were sent; views of the payload.
@@ -64,7 +81,7 @@ class Float32Channel:
             raise PayloadError(f"{len(payload)} bytes cannot be decoded: no header") from error
         if len(payload) != found[-1][3]:
             raise PayloadError(f"{len(payload)} bytes cannot be decoded: the header says {found[-1][3]}")
-        return {name: data[first:last].view(torch.float32).view(shape) for name, shape, first, last in found}
+        return _tensors(data, found)
 
     def size(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> int:
         """The length in bytes that `encode` gives for tensors of these names and shapes.
@@ -73,6 +90,11 @@ class Float32Channel:
         """
         _, found = _layout(tuple(sorted(shapes)))
         return found[-1][3] if found else 0
+
+
+def _tensors(data: torch.Tensor, found: list[Place]) -> State:
+    """Views of bytes as the tensors whose places these are."""
+    return {name: data[first:last].view(torch.float32).view(shape) for name, shape, first, last in found}
 
 
 @lru_cache(maxsize=LAYOUTS)

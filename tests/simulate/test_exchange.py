@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from simulate.exchange.aggregation import LARGEST, AggregationError, ExactSum
+from simulate.exchange.aggregation import LARGEST, ROUNDING_BITS, AggregationError, ExactSum, _grid
 from simulate.exchange.channel import Float32Channel
 from simulate.exchange.ledger import Ledger
 from simulate.exchange.pieces import PIECE, l2_norm
@@ -97,6 +97,46 @@ def test_average_agrees_with_float64(pairs):
         total.add({"w": torch.tensor([value])}, weight)
     expected = sum(value * weight for value, weight in pairs) / sum(weight for _, weight in pairs)
     assert total.average()["w"].item() == pytest.approx(expected, rel=1e-6, abs=1e-10)
+
+
+def test_both_ways_of_rounding_give_the_same_numbers():
+    """Halves go to the even neighbour; and a sum of both ways is that of the numbers, in any order."""
+    exact = torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5, 0.499, -2.501, 1e6 + 0.5, 0.0])
+    slow, fast = _grid(exact, 1.0, small=False), _grid(exact, 1.0, small=True)
+    assert slow.tolist() == [0, 2, 2, 0, -2, 0, -3, 1_000_000, 0]
+    assert (fast - ROUNDING_BITS).tolist() == slow.tolist()
+    assert torch.equal(_grid(exact, 2.0**30, small=True) - ROUNDING_BITS, _grid(exact, 2.0**30, small=False))
+    values = [200_000.0, 3.0, -7.0, 0.25, -180_000.0, 1e-9]  # two of them above 2**51 units of 2**-44
+    for order in itertools.permutations(values):
+        parts = [ExactSum(6), ExactSum(6)]
+        for place, value in enumerate(order):
+            parts[place % 2].add({"w": torch.tensor([value])}, 1)
+        parts[0].merge(pickle.loads(pickle.dumps(parts[1])))
+        assert parts[0].average()["w"].item() == pytest.approx(19_996.25 / 6, rel=1e-7)
+
+
+def test_what_the_channel_has_room_for_is_not_copied_and_anything_else_is():
+    """The slots of two tensors, filled; then encoded as they are, exchanged, alone, and beside a third."""
+    channel = Float32Channel()
+    one, two = torch.arange(6.0).reshape(2, 3), torch.tensor([7.0, 8.0])
+
+    def filled() -> dict[str, torch.Tensor]:
+        slots = channel.slots({"b": (2,), "a": (2, 3)})
+        slots["a"].copy_(one)
+        slots["b"].copy_(two)
+        return slots
+
+    payload = channel.encode(slots := filled())
+    assert payload.tobytes() == Float32Channel().encode({"a": one, "b": two}).tobytes()
+    assert channel.decode(payload)["a"].data_ptr() == slots["a"].data_ptr()
+    for build in (
+        lambda of: {"a": of["b"], "b": of["a"]},
+        lambda of: {"b": of["b"]},
+        lambda of: {"a": of["a"] * 2, "aa": of["b"], "c": torch.ones(9)},
+        lambda of: {"a": of["a"].T.contiguous().T, "b": of["b"].flip(0)},
+    ):
+        expected = Float32Channel().encode(build({"a": one, "b": two})).tobytes()
+        assert channel.encode(build(filled())).tobytes() == expected
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -2 * LARGEST])
