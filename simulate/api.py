@@ -30,6 +30,8 @@ from simulate.config import Experiment, load
 from simulate.exchange.aggregation import AggregationError
 from simulate.experiment import spread
 from simulate.progress import ProgressWatcher
+from simulate.replay import Replay
+from simulate.replay import replay as redo
 from simulate.study import ablation, comparison, run_all
 
 
@@ -156,6 +158,25 @@ def partition(source: str | Path, output: str | Path, overrides: Sequence[str] =
     file = Path(output)
     write(file, json.dumps(describe(found, traits.labels, groups=traits.groups), indent=2) + "\n")
     return file
+
+
+def replay(folder: str | Path, number: int, client: int, stop: bool = False, console: Console | None = None) -> Replay:
+    """Do one client's visit in one round of a run again, in this process, and compare it with its record.
+
+    Args:
+        folder: the run folder, of a finished run or not; nothing in it is changed.
+        number: of the round, from 1.
+        client: of that round's cohort.
+        stop: stop in the debugger just before the visit.
+        console: where progress is shown, line by line; by default on standard output.
+
+    Returns:
+        The visit's row of ``clients.csv`` as it is now, and as it was recorded.
+    """
+    if console is None:
+        console = Console(force_terminal=False, force_jupyter=False)  # a debugger could not share it with a bar
+    with ProgressWatcher(console, 1, number - 1) as watcher:
+        return redo(Path(folder), number, client, watcher, stop)
 
 
 def simulate(

@@ -95,6 +95,45 @@ def run(
 
 
 @app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder; nothing in it is changed.")],
+    number: Annotated[int, typer.Option("--round", help="From 1.")],
+    client: Annotated[int, typer.Option("--client", help="One of that round's cohort.")],
+    stop: Annotated[bool, typer.Option("--stop", help="Stop in the debugger just before the visit.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Redo one client's visit in one round of a run, in this process, and compare it with its record.
+
+    The rounds before are redone first, without evaluation: all of a finished run, else those since its last checkpoint.
+    On the CPU the visit must be the recorded one to the last bit; where it is not, the exit code is 1.
+
+    Examples:
+
+        skipfl replay runs/lora --round 3 --client 7
+
+        skipfl replay runs/lora --round 3 --client 7 --stop
+
+        python -m pdb -m simulate.cli replay runs/lora --round 3 --client 7 --debug
+    """
+    from simulate import api
+
+    found = api.replay(folder, number, client, stop)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "now", "recorded"):
+        table.add_column(heading)
+    for column, value in found.row.items():
+        table.add_row(column, value, (found.recorded or {}).get(column, "–"))
+    console.print(table)
+    if found.recorded is None:
+        console.print("clients.csv has no such row: the run did not get so far")
+    elif differing := found.differing:
+        console.print(f"not as recorded: {', '.join(differing)}")
+        raise typer.Exit(1)
+    else:
+        console.print(f"as recorded, to the last digit: {', '.join(found.compared)}")
+
+
+@app.command()
 def compare(
     source: Source,
     overrides: Overrides = None,
@@ -499,3 +538,7 @@ def main() -> None:
 def _fail(line: str) -> NoReturn:
     print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

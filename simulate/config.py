@@ -134,6 +134,22 @@ def load(source: str | Path, overrides: Sequence[str] = (), method: str | None =
     return build({"name": Path(source).stem, **merged})
 
 
+def recorded(folder: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment of a run folder.
+
+    Args:
+        folder: the run folder.
+        overrides: of settings, as for `load`.
+
+    Raises:
+        ConfigError: if there is no run in the folder.
+    """
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise ConfigError(f"{folder}: holds no run: there is no config.yaml in it")
+    return load(config, overrides)
+
+
 def resumable(folder: Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment of a run folder, to go on with.
 
@@ -144,14 +160,11 @@ def resumable(folder: Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         ConfigError: if there is no run in the folder, or an override would make another experiment of it.
     """
-    config = folder / "config.yaml"
-    if not config.is_file():
-        raise ConfigError(f"{folder}: holds no run to go on with: there is no config.yaml in it")
     free = [f"engine.{key}" for key in WHERE]
     for override in overrides:
         if (key := override.partition("=")[0]) not in free:
             raise ConfigError(f"{key} cannot be changed in a run that goes on; only {', '.join(free)} can")
-    return load(config, overrides)
+    return recorded(folder, overrides)
 
 
 def read(source: str | Path) -> dict[str, Any]:

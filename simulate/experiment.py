@@ -131,7 +131,7 @@ def run(
     Raises:
         RunFolderError, ModelError, MethodError: before any training.
     """
-    experiment, corpus, splits, traits = prepared.experiment, prepared.corpus, prepared.splits, prepared.traits
+    experiment, corpus, splits = prepared.experiment, prepared.corpus, prepared.splits
     if state_of(folder, experiment.resolved()) != "interrupted":
         check_free(folder)
     reset_peak()
@@ -140,9 +140,7 @@ def run(
     facts: ModelFacts = workers.first("facts")
     with RunFolder(folder, experiment.resolved()) as records:
         try:
-            records.partition(
-                describe(prepared.partition, traits.labels, splits["train"].example_lengths, traits.groups)
-            )
+            records.partition(partition_record(prepared))
             scored = {name: splits[name] for name in ("validation", "test")}
             evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
             checkpoints = Checkpoints(records, experiment.engine.checkpoint_every)
@@ -167,6 +165,12 @@ def run(
         }
         records.finish(summary, **facts_of_run, truncated=truncated)
     return summary
+
+
+def partition_record(prepared: Prepared) -> dict[str, Any]:
+    """What partition.json says."""
+    traits, lengths = prepared.traits, prepared.splits["train"].example_lengths
+    return describe(prepared.partition, traits.labels, lengths, traits.groups)
 
 
 def job_of(prepared: Prepared, workers: Executor) -> Job:

@@ -50,7 +50,7 @@ class ProgressWatcher:
         self.current = f"run {self.started}/{self.runs} {folder.name}" if self.runs > 1 else folder.name
         if self.bars:
             self.bars.update(self.bar, description=self.current)
-        else:
+        elif experiment.rounds:
             self.console.print(f"{self.current}: {experiment.rounds} rounds", highlight=False)
 
     def note(self, text: str) -> None:

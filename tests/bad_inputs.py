@@ -288,6 +288,7 @@ def cases() -> Iterator[Case]:
     yield from MODELS
     yield from OUTPUTS
     yield from RECORDS
+    yield from REPLAYS
     yield from OPTIONS
 
 
@@ -788,6 +789,40 @@ OUTPUTS = _part(
     ("a report of an unknown kind", "report study -o out.docx"),
     ("a report into a folder", "report study -o out.md", lambda folder: (folder / "out.md").mkdir()),
     ("a partition into a file on the way", "partition demo -o out/partition", files({"out": "mine"})),
+)
+
+RECORDED = preset(
+    corpus={"name": "jsonl", "path": "corpus"},
+    model={"name": "model", "max_length": 32},
+    partition={"name": "iid", "clients": 4},
+    cohort={"count": 2},
+    rounds=3,
+)
+
+
+def begun(**records: str) -> Prepare:
+    """The folder `begun` of a run of the small corpus and model that was interrupted in its first round."""
+
+    def write(folder: Path) -> None:
+        RECORDED(folder)
+        (folder / "begun").mkdir()
+        (folder / "mine.yaml").rename(folder / "begun" / "config.yaml")
+        files({f"begun/{name}.json": content for name, content in records.items()})(folder)
+
+    return write
+
+
+REPLAYS = _part(
+    "Visits to be redone",
+    ("no such folder", "replay nowhere --round 1 --client 0"),
+    ("a folder of runs", "replay study --round 1 --client 0"),
+    ("no such round", "replay begun --round 4 --client 0", begun()),
+    ("round 0, which is before training", "replay begun --round 0 --client 0", begun()),
+    ("no such client", "replay begun --round 1 --client 4", begun()),
+    ("a client that was not drawn", "replay begun --round 1 --client 0", begun()),
+    ("no client", "replay begun --round 1", begun()),
+    ("clients that hold something else now", "replay begun --round 1 --client 0", begun(partition="{}")),
+    ("an environment that breaks off", "replay begun --round 1 --client 1", begun(environment='{"python": ')),
 )
 
 RECORDS = _part(

@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from simulate.engine.records import RunFolder, RunFolderError
+from simulate.engine.records import RecordedRun, RunFolderError
 from simulate.exchange.channel import State
 from simulate.files import write_tensors, write_text
 
@@ -37,7 +37,7 @@ class Checkpoint:
     Attributes:
         round: after which.
         facts: plain data.
-        tables: rows of the records up to this round, as `RunFolder.extent` gives them.
+        tables: rows of the records up to this round, as `RecordedRun.extent` gives them.
         clients: the file of each client that keeps something; `states` reads them.
         digests: SHA-256 of each file, by name.
     """
@@ -63,7 +63,7 @@ class Checkpoints:
         every: how many rounds lie between two; None writes none.
     """
 
-    def __init__(self, records: RunFolder, every: int | None) -> None:
+    def __init__(self, records: RecordedRun, every: int | None) -> None:
         self.records = records
         self.every = every
         self.folder = records.path / "checkpoint"

@@ -39,10 +39,57 @@ WHERE = ("executor", "workers", "address", "checkpoint_every")
 
 
 class RunFolderError(ValueError):
-    """A run folder that cannot be written to; the message names it."""
+    """A run folder that cannot be written to, or gone on from; the message names it."""
 
 
-class RunFolder:
+class RecordedRun:
+    """The folder of a run that was begun, as it is found; nothing in it is changed.
+
+    Args:
+        path: the folder.
+        config: the resolved experiment.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path = path
+        self.identity = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+
+    def extent(self) -> dict[str, Any]:
+        """How long each table is now, in bytes, and its SHA-256."""
+        return {name: _extent(file, None) for name in TABLES if (file := self.path / name).is_file()}
+
+    def missing(self, extent: Mapping[str, Any]) -> str | None:
+        """The first table that does not begin with what it held at an `extent`; None if all do."""
+        for name, (length, digest) in extent.items():
+            if not (file := self.path / name).is_file() or _extent(file, length) != [length, digest]:
+                return name
+        return None
+
+    def require_partition(self, record: Mapping[str, Any]) -> None:
+        """Refuse another partition.json than the one that is there, if there is one.
+
+        Raises:
+            RunFolderError: if clients no longer hold what they held.
+        """
+        file = self.path / "partition.json"
+        if file.is_file() and _read_json(file) != json.loads(json.dumps(record)):
+            raise RunFolderError(
+                f"{self.path}: what the clients hold is no longer what it was when this run began; the corpus must "
+                "have changed: restore it, or begin another run in another folder"
+            )
+
+    def other_versions(self, here: Mapping[str, Any]) -> str:
+        """What is another in an environment than where the run last went on, in words; empty if nothing is.
+
+        Raises:
+            RunFolderError: if there is no environment.json that can be read.
+        """
+        before = _read_json(self.path / "environment.json")
+        last = before["resumed"][-1] if before.get("resumed") else before
+        return " and ".join(key for key in ("python", "packages", "platform") if last.get(key) != here[key])
+
+
+class RunFolder(RecordedRun):
     """Writes one run's records, in a new folder or in that of an interrupted run of the same experiment.
 
     Args:
@@ -54,9 +101,8 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        super().__init__(path, config)
         path.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.identity = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
         self._lock = _hold(path)
         try:
             self.interrupted = state_of(path, config) == "interrupted"
@@ -86,18 +132,15 @@ class RunFolder:
             (self.path / f".{name}.tmp").unlink(missing_ok=True)
         shutil.rmtree(self.path / "model", ignore_errors=True)
         file = self.path / "environment.json"
-        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-        if before is None:
+        if not file.is_file():
             return
-        here = self._environment
-        last = before["resumed"][-1] if before.get("resumed") else before
-        keys = ("python", "packages", "platform")
-        if changed := [key for key in keys if last[key] != here[key]]:
+        if changed := self.other_versions(self._environment):
             warnings.warn(
-                f"{self.path}: goes on with other {' and '.join(changed)} than it began with; "
+                f"{self.path}: goes on with other {changed} than it began with; "
                 "the last bits of its results may differ from those of an uninterrupted run",
                 stacklevel=2,
             )
+        before, here = _read_json(file), self._environment
         self._environment = before | {"process": here["process"], "host": here["host"]}
         self._environment["resumed"] = [*before.get("resumed", []), here | {"after_round": None}]
 
@@ -112,13 +155,9 @@ class RunFolder:
         Raises:
             RunFolderError: if an interrupted run goes on, and clients no longer hold what they held.
         """
-        file = self.path / "partition.json"
-        if self.interrupted and file.is_file() and json.loads(file.read_text()) != json.loads(json.dumps(record)):
-            raise RunFolderError(
-                f"{self.path}: what the clients hold is no longer what it was when this run began; the corpus must "
-                "have changed: choose another folder with -o"
-            )
-        write_json(file, record)
+        if self.interrupted:
+            self.require_partition(record)
+        write_json(self.path / "partition.json", record)
 
     def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to one of the `TABLES`; the first row's keys are the header."""
@@ -131,17 +170,6 @@ class RunFolder:
             writer.writerows(rows)
             stream.flush()
             os.fsync(stream.fileno())
-
-    def extent(self) -> dict[str, Any]:
-        """How long each table is now, in bytes, and its SHA-256."""
-        return {name: _extent(file, None) for name in TABLES if (file := self.path / name).is_file()}
-
-    def missing(self, extent: Mapping[str, Any]) -> str | None:
-        """The first table that does not begin with what it held at an `extent`; None if all do."""
-        for name, (length, digest) in extent.items():
-            if not (file := self.path / name).is_file() or _extent(file, length) != [length, digest]:
-                return name
-        return None
 
     def cut(self, extent: Mapping[str, Any]) -> None:
         """Cut the tables back to an `extent`; those that are not in it are removed."""
@@ -236,6 +264,21 @@ def _extent(file: Path, length: int | None) -> list[Any]:
             sha.update(part)
             read += len(part)
     return [read, sha.hexdigest()]
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """A record of a run that was begun.
+
+    Raises:
+        RunFolderError: if it cannot be read, or is no JSON object.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{file}: cannot be read as JSON") from error
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{file}: expected a JSON object, got {type(found).__name__}")
+    return found
 
 
 def now() -> str:

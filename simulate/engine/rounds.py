@@ -1,5 +1,6 @@
 """The round loop: each round evaluated, recorded and remembered."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,7 @@ class RoundLoop:
                 raise
             raise EngineError(
                 f"client {error.client} in round {number}: {error}. In one process, for a debugger: "
-                f"skipfl run --resume {self.folder.path} engine.executor=serial"
+                f"skipfl replay {shlex.quote(str(self.folder.path))} --round {number} --client {error.client}"
             ) from error
 
     @property

@@ -104,6 +104,23 @@ class Server:
         clock.lap("aggregate")
         return Learned(reports, traffic, skipped=total is None)
 
+    def replay(self, number: int, client: int, stop: bool = False) -> Learned:
+        """Do the visit of one client of the cohort alone, after all rounds before.
+
+        Args:
+            number: of the round.
+            client: of its cohort.
+            stop: stop in the debugger just before.
+        """
+        turn = Turn(self.job.seed, number, self.job.rounds)
+        clients = cohort_of(self.job, self.settings, number)
+        traffic = self._deliver(clients)
+        turn, present, weight = self._gather(turn, clients, traffic)
+        if stop:
+            breakpoint()
+        _, results = self._visit("train", turn, [client] if client in present else [], weight)
+        return Learned(self._reports([client], results), traffic)
+
     def snapshot(self) -> tuple[State, dict[str, Any]]:
         """All that the next rounds depend on, but for what clients keep: tensors, and plain data."""
         tensors = {f"state/{name}": tensor for name, tensor in self.state.items()}

@@ -2,11 +2,14 @@
 
 import os
 import re
+import shlex
 import signal
+import sys
 
 import pytest
 import torch
 
+from simulate.cli import main
 from simulate.engine.executors import EngineError, MemoryShortageError
 from simulate.engine.serial_executor import SerialExecutor
 from simulate.engine.worker import Worker
@@ -68,8 +71,8 @@ def deadly(self, turn, *arguments):
 
 
 @pytest.mark.filterwarnings("ignore:a worker process died")
-def test_a_client_that_always_ends_its_worker_is_named(tmp_path, tiny_decoder, ner_corpus, actors):
-    """The real actors, in which `deadly` stands for a client whose batch crashes the process."""
+def test_a_client_that_always_ends_its_worker_is_named(tmp_path, tiny_decoder, ner_corpus, actors, monkeypatch, capsys):
+    """The real actors, in which `deadly` stands for a client whose batch crashes the process; and what is advised."""
     what = experiment(tiny_decoder, ner_corpus)
     two = actors["two"]
     start = two.start
@@ -90,8 +93,14 @@ def test_a_client_that_always_ends_its_worker_is_named(tmp_path, tiny_decoder, n
             run(what, tmp_path / "run", two)
     finally:
         two.start, two.replace = start, replace
-    folder = re.escape(str(tmp_path / "run"))
-    assert re.search(rf"client 2 in round 1: .* 3 times .*skipfl run --resume {folder} engine", str(error.value))
+    told = re.search(r"client 2 in round 1: .* 3 times .*debugger: skipfl (.*)", str(error.value))
+    monkeypatch.setattr(sys, "argv", ["skipfl", *shlex.split(told[1])])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    said = capsys.readouterr().out
+    assert "client 2 in round 1 is redone" in said
+    assert "clients.csv has no such row: the run did not get so far" in said
 
 
 def _poison(actor) -> None:

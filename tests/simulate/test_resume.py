@@ -283,7 +283,7 @@ def test_engine_settings_that_change_nothing_may_change(tiny_decoder, ner_corpus
     for override in ("rounds=9", "engine.threads=2", "train.lr=1"):
         with pytest.raises(ConfigError, match=f"{override.partition('=')[0]} cannot be changed in a run that goes on"):
             resumable(folder, [override])
-    with pytest.raises(ConfigError, match=r"nowhere: holds no run to go on with: there is no config\.yaml in it"):
+    with pytest.raises(ConfigError, match=r"nowhere: holds no run: there is no config\.yaml in it"):
         resumable(tmp_path / "nowhere")
 
 
