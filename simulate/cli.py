@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
@@ -17,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from baselines import COMPARED, METHODS
+from simulate.signals import Signals
 
 app = typer.Typer(
     help="Simulate federated fine-tuning of language models on clinical text, and compare what methods cost and give.",
@@ -27,6 +31,11 @@ app = typer.Typer(
 )
 UsageError: Any = typer.BadParameter.__base__  # click's own, which typer installs or brings along
 console = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+
+signals = Signals()
+
+INTERRUPTED = 130
+"""What typer makes of a KeyboardInterrupt."""
 
 SOURCE = "A preset (see `skipfl list`) or a YAML file."
 Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help=SOURCE)]
@@ -89,6 +98,7 @@ def run(
     else:
         experiment = load(source, overrides or [])
     folder = output or _new_folder(f"{experiment.name}-{experiment.parts['method']}-seed{experiment.seed}")
+    signals.to_go_on = partial(_again if resume else _going_on, folder, output)
     api.simulate({folder: experiment}, console)
     _table([folder])
     _wrote(*sorted(folder.iterdir()))
@@ -160,6 +170,7 @@ def compare(
 
     names = _names("--methods", methods) or COMPARED
     folder = output or _new_folder(f"{name_of(source)}-compare")
+    signals.to_go_on = partial(_again, folder, output)
     runs = api.compare(source, folder, names, _seeds(seeds), overrides or [], console)
     table = folder / "comparison.csv"
     _table(runs, table)
@@ -197,6 +208,7 @@ def tune(
     from simulate.tuning import read_grid
 
     folder = output or _new_folder(f"{name_of(source)}-tune")
+    signals.to_go_on = partial(_again, folder, output)
     names = _names("--methods", methods) or list(COMPARED)
     table = api.tune(source, folder, read_grid(grid or []), names, _seeds(seeds), overrides or [], console)
     console.print(trials.text(table))
@@ -228,6 +240,7 @@ def ablate(
     from simulate.config import name_of
 
     folder = output or _new_folder(f"{name_of(source)}-ablate")
+    signals.to_go_on = partial(_again, folder, output)
     ratios = _numbers("--skip-ratios", skip_ratios, float)
     runs = api.ablate(source, folder, ratios, _seeds(seeds), overrides or [], console)
     found = frames.load(runs)
@@ -474,6 +487,18 @@ def _new_folder(name: str) -> Path:
     return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
+def _again(folder: Path, output: Path | None) -> str:
+    """The command that was given, with the folder that it writes."""
+    command, *rest = sys.argv[1:]
+    return shlex.join(["skipfl", command, *([] if output else ["-o", str(folder)]), *rest])
+
+
+def _going_on(folder: Path, output: Path | None) -> str:
+    """The command that goes on with a run; the one that was given, where it has not begun."""
+    begun = (folder / "config.yaml").is_file()
+    return shlex.join(["skipfl", "run", "--resume", str(folder)]) if begun else _again(folder, output)
+
+
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
@@ -517,25 +542,42 @@ def _first_lines(table: Mapping[str, str]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Run a command; a user's mistake ends in one line on stderr and exit code 2."""
+    """Run a command. A user's mistake ends in one line on stderr and exit code 2; SIGINT in 130, SIGTERM in 143."""
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
-    try:
-        code = app(prog_name="skipfl", standalone_mode=False)
-    except UsageError as error:
-        if "--debug" in sys.argv:
-            raise
-        what = error.format_message().replace("Value error, ", "").rstrip(".")
-        _fail(f"{what}; see `{error.ctx.command_path if error.ctx else 'skipfl'} --help`")
-    except Exception as error:
-        from simulate.errors import one_line
-
-        if "--debug" in sys.argv or (line := one_line(error)) is None:
-            raise
-        _fail(line)
+    with signals:
+        try:
+            code = app(prog_name="skipfl", standalone_mode=False)
+        except BaseException as error:
+            if not _is_interruption(error):
+                _explain(error)
+            code = INTERRUPTED
+        if code == INTERRUPTED:
+            print(signals.message, file=sys.stderr)
+            code = 128 + (signals.last or signal.SIGINT)
     sys.exit(code)
 
 
-def _fail(line: str) -> NoReturn:
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether an error comes of a KeyboardInterrupt, whatever a library has made of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _explain(error: BaseException) -> NoReturn:
+    """End with one line where an error is a user's mistake; others, and with --debug all, are raised."""
+    if "--debug" in sys.argv or not isinstance(error, Exception):
+        raise error
+    if isinstance(error, UsageError):
+        what = error.format_message().replace("Value error, ", "").rstrip(".")
+        line = f"{what}; see `{error.ctx.command_path if error.ctx else 'skipfl'} --help`"
+    else:
+        from simulate.errors import one_line
+
+        told = one_line(error)
+        if told is None:
+            raise error
+        line = told
     print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -152,7 +153,11 @@ def run(
             summary = summarise(experiment, corpus, prepared.task.metric, loop, sum(peaks.values()))
             summary |= {"prefix_cache": prefix}
         except BaseException as error:
-            records.status("failed", recorded(error))
+            with suppress(OSError):  # on a full disk the record stays as it was: running
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    records.status("interrupted")
+                else:
+                    records.status("failed", recorded(error))
             raise
         truncated = {
             name: {"examples": split.truncated, "words": split.lost_words, "in_windows": split.in_windows}

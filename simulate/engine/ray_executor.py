@@ -3,11 +3,12 @@
 import gc
 import math
 import os
+import signal
 import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +17,7 @@ import torch
 
 from simulate.engine.executors import EngineError, EngineSettings, Executor, LostWorkerError, Task, memory_shortage
 from simulate.engine.job import Job
+from simulate.engine.shared import folder_of, sweep
 from simulate.engine.worker import Worker
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import State
@@ -25,6 +27,9 @@ LOSSES = 3
 
 SHARES = 4
 """An actor is handed its share of what is left, divided by this: calls cost little, and all finish together."""
+
+LETTING_GO = 2.0
+"""Seconds that workers have to finish what they are at when they are let go."""
 
 MOST_AT_ONCE = 32
 """Tasks handed to an actor in one call."""
@@ -48,6 +53,16 @@ def _own_session() -> Iterator[None]:
     name, variable = "ENABLE_RAY_CLUSTER", ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     environment = dict([HUGE_PAGES]) | os.environ | {variable: "0"}
     with patch.object(ray_constants, name, False), patch.dict(os.environ, environment):
+        yield
+
+
+@contextmanager
+def _keeping_the_handler() -> Iterator[None]:
+    """Within the block Ray does not put its handler of SIGTERM, which ends the process, in place of one of ours."""
+    if callable(signal.getsignal(signal.SIGTERM)):
+        with patch("ray._private.utils.set_sigterm_handler"):
+            yield
+    else:
         yield
 
 
@@ -99,7 +114,7 @@ class RayExecutor(Executor):
             cpus = {} if settings.address else {"num_cpus": max(os.cpu_count() or 1, int(needs.get("CPU", 1)))}
             quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
             try:
-                with nullcontext() if settings.address else _own_session():
+                with _keeping_the_handler(), nullcontext() if settings.address else _own_session():
                     ray.init(address=settings.address or "local", **cpus, **quiet)
             except ConnectionError as error:
                 raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
@@ -112,6 +127,7 @@ class RayExecutor(Executor):
         self._new = ray.remote(ResidentWorker).options(**share).remote
         self._actors = [self._new() for _ in range(self.workers)]
         self.lost = 0
+        self._key = ""
 
     def _wait_for(self, needs: dict[str, float]) -> None:
         """Wait for resources that actors which were let go are still giving back."""
@@ -135,7 +151,7 @@ class RayExecutor(Executor):
     def start(self, job: Job) -> None:
         self._states = {}
         self._values = None
-        self._job = self._ray.put(job)
+        self._key, self._job = job.key, self._ray.put(job)
         self._everywhere(lambda actor: actor.start.remote(self._job), restart=False)
 
     def first(self, method: str) -> Any:
@@ -211,12 +227,23 @@ class RayExecutor(Executor):
             ) from error
 
     def close(self) -> None:
-        with suppress(EngineError):  # a worker that died has nothing left to stop
-            self._get([actor.stop.remote() for actor in self._actors])
+        """Let the workers go; those that are still at work after `LETTING_GO` seconds are killed at it."""
+        stopped = [actor.stop.remote() for actor in self._actors]
+        _, working = self._ray.wait(stopped, num_returns=len(stopped), timeout=LETTING_GO)
         for actor in self._actors:
             self._ray.kill(actor)
         if self._own:
             self._ray.shutdown()
+        if working:
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Remove what killed workers leave on this machine, when they are gone."""
+        for _ in range(20):
+            sweep()
+            if not folder_of(self._key).exists():
+                break
+            time.sleep(0.1)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 from filelock import FileLock
@@ -34,11 +35,11 @@ class SharedFolder:
     """
 
     def __init__(self, key: str) -> None:
-        self.path = cache_folder() / f"run-{key}{HERE}"
+        self.path = folder_of(key)
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._coming_and_going():
-                self._sweep()
+            with _coming_and_going():
+                _sweep()
                 self.path.mkdir(mode=0o700, exist_ok=True)  # what is made of protected text is protected
                 self._held = os.open(self.path / "held", os.O_CREAT | os.O_RDWR, 0o600)
                 fcntl.flock(self._held, fcntl.LOCK_SH)
@@ -72,18 +73,30 @@ class SharedFolder:
     def close(self) -> None:
         """Let go; the last worker to do so removes the folder."""
         os.close(self._held)
-        with suppress(OSError), self._coming_and_going():
-            self._sweep()
+        sweep()
 
-    def _coming_and_going(self) -> FileLock:
-        return FileLock(self.path.parent / "run.lock")
 
-    def _sweep(self) -> None:
-        for folder in self.path.parent.glob(f"run-*{HERE}"):
-            with suppress(OSError):
-                descriptor = os.open(folder / "held", os.O_CREAT | os.O_RDWR, 0o600)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder)
-                finally:
-                    os.close(descriptor)
+def folder_of(key: str) -> Path:
+    """The folder of a run."""
+    return cache_folder() / f"run-{key}{HERE}"
+
+
+def sweep() -> None:
+    """Remove the folders of runs that have no worker on this machine any more."""
+    with suppress(OSError), _coming_and_going():
+        _sweep()
+
+
+def _coming_and_going() -> FileLock:
+    return FileLock(cache_folder() / "run.lock")
+
+
+def _sweep() -> None:
+    for folder in cache_folder().glob(f"run-*{HERE}"):
+        with suppress(OSError):
+            descriptor = os.open(folder / "held", os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)

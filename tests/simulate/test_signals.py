@@ -1,0 +1,142 @@
+"""SIGINT and SIGTERM: the command stops within seconds, says how to go on, and leaves nothing behind."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from partitions.cache import cache_folder
+from simulate.signals import PATIENCE
+from tests.command import SKIPFL
+from tests.kills import Victim
+from tests.processes import MARK, forked, marked, shared_memory, write_config
+from tests.runs import experiment, run, same_results
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def status(folder: Path) -> str:
+    return json.loads((folder / "environment.json").read_text())["status"]
+
+
+def wait_for(condition, seconds: float = 60) -> float:
+    """How many seconds it took until something was so."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < seconds
+        time.sleep(0.02)
+    return time.monotonic() - begin
+
+
+def interrupt(victim: Victim, stage: str, number: int, round_: int = 1) -> None:
+    """Send a signal to a process when it is at a stage of a round, or beyond."""
+    sent = False
+    for moment in victim.moments():
+        if not sent and moment.round >= round_ and moment.stage == stage:
+            os.kill(victim.process.pid, number)
+            sent = True
+    assert sent
+
+
+def test_a_signal_at_any_stage(tiny_decoder, ner_corpus, tmp_path):
+    """One run, interrupted again and again."""
+    what = experiment(tiny_decoder, ner_corpus, {"name": "fedper", "layers": 2})
+    run(what, tmp_path / "whole")
+    command = ["run", write_config(what, tmp_path), "-o", "out"]
+    for place, (stage, round_) in enumerate([("training", 1), ("checkpoint", 1), ("aggregation", 2), ("export", 2)]):
+        number = list(CODES)[place % 2]
+        victim = Victim(*command, cwd=tmp_path)
+        interrupt(victim, stage, number, round_)
+        assert victim.process.exitcode == CODES[number], stage
+        assert (tmp_path / "errors").read_text() == "interrupted; to go on: skipfl run --resume out\n"
+        assert status(tmp_path / "out") == "interrupted"
+        assert not (tmp_path / "out" / "summary.json").exists()
+        assert not list((tmp_path / "out").rglob("*.tmp"))
+        command = ["run", "--resume", "out"]
+    process = forked(*command, cwd=tmp_path)
+    process.join(60)
+    assert process.exitcode == 0
+    same_results(tmp_path / "out", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "given", ["run", "compare --methods fedavg", "ablate --skip-ratios 0.5", "tune --grid train.lr=1e-3"]
+)
+def test_the_command_that_goes_on_names_the_folder(given, tiny_decoder, ner_corpus, tmp_path):
+    """Also where the user did not: the very command, with -o; here interrupted before a run has begun."""
+    write_config(experiment(tiny_decoder, ner_corpus), tmp_path)
+    command, *options = given.split()
+    victim = Victim(command, "tiny.yaml", *options, cwd=tmp_path)
+    interrupt(victim, "begin", signal.SIGINT, round_=0)
+    assert victim.process.exitcode == 130
+    told = re.fullmatch(r"interrupted; to go on: (.*)\n", (tmp_path / "errors").read_text())
+    assert re.fullmatch(rf"skipfl {command} -o (runs/tiny-\S+) tiny.yaml {' '.join(options)}".strip(), told[1])
+    if command == "compare":
+        process = forked(*shlex.split(told[1])[1:], cwd=tmp_path)
+        process.join(60)
+        assert process.exitcode == 0
+
+
+@pytest.mark.slow
+def test_a_second_signal_changes_nothing(tiny_decoder, ner_corpus, tmp_path):
+    """Neither while the first is being seen to nor later, when it ends what has hung: no traceback in any case."""
+    write_config(experiment(tiny_decoder, ner_corpus), tmp_path)
+    slow = "import time, simulate.study as study\nstudy.forget_corpora = lambda: time.sleep(60)\n"
+    code = f"{slow}from simulate.cli import main\nmain()"
+    process = subprocess.Popen(
+        [Path(SKIPFL).with_name("python"), "-c", code, "run", "tiny.yaml", "-o", "out", "rounds=1000"],
+        cwd=tmp_path,
+        text=True,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_for(lambda: (tmp_path / "out" / "rounds.csv").exists())
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: status(tmp_path / "out") == "interrupted", 5)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(PATIENCE)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10)[1] == "interrupted; to go on: skipfl run --resume out\n"
+    assert process.returncode == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CODES)
+def test_workers_in_the_middle_of_long_work_are_not_waited_for(number, tiny_decoder, ner_corpus, tmp_path):
+    """Each of two actors has minutes of work before it. SIGINT goes to all processes of the group, as at a terminal."""
+    changes = {"cohort": {"count": 4}, "train": {"lr": 1e-3, "batch_size": 1, "local_steps": 50_000}}
+    what = experiment(tiny_decoder, ner_corpus, **changes, engine={"executor": "ray", "workers": 2})
+    mark = uuid4().hex
+    process = subprocess.Popen(
+        [SKIPFL, "run", write_config(what, tmp_path), "-o", "out"],
+        cwd=tmp_path,
+        env=os.environ | {MARK: mark},
+        text=True,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_for(lambda: (tmp_path / "out" / "rounds.csv").exists())
+    time.sleep(1)
+    assert sum("ray::" in line for line in marked(mark).values()) >= 2
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    begin = time.monotonic()
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - begin < 10
+    assert errors == "interrupted; to go on: skipfl run --resume out\n"
+    assert process.returncode == CODES[number]
+    assert status(tmp_path / "out") == "interrupted"
+    wait_for(lambda: not marked(mark), 10)
+    assert not shared_memory()
+    assert not list(cache_folder().glob("run-*@*"))
