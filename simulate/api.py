@@ -150,7 +150,7 @@ def partition(source: str | Path, output: str | Path, overrides: Sequence[str] =
         overrides: ``key=value`` settings, such as ``partition=natural`` or ``partition.alpha=0.1``.
 
     Returns:
-        The file: a record as ``partition.json`` in a run folder (without ``tokens``, which need a tokenizer), for
+        The file: a record as ``partition.json`` in a run folder (without ``tokens`` and ``corpus_sha256``), for
         `results.curves.partition_figure`.
     """
     experiment = load(source, overrides)

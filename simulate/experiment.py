@@ -34,7 +34,7 @@ from simulate.errors import recorded
 from simulate.export import export
 from simulate.models.backbone import ModelSettings, load_tokenizer
 from simulate.models.encoded import Encoded
-from simulate.models.token_cache import tokenized
+from simulate.models.token_cache import digests, tokenized
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Prepared:
         traits: what the partition was made by.
         task: how the corpus becomes batches and scores.
         splits: the tokenized corpus.
+        content: the SHA-256 of the text and annotations of each split.
     """
 
     experiment: Experiment
@@ -53,6 +54,7 @@ class Prepared:
     traits: Traits
     task: ClientTask
     splits: dict[str, Encoded]
+    content: dict[str, str]
 
     def long(self) -> list[str]:
         """How examples longer than the model reads at once are treated, one line each; none where all fit."""
@@ -74,9 +76,9 @@ def prepare(experiment: Experiment) -> Prepared:
     Raises:
         CorpusError, PartitionError, ModelError: if that cannot be done as asked.
     """
-    corpus, task, splits = _tokenized(experiment.corpus, experiment.model)
+    corpus, task, splits, content = _tokenized(experiment.corpus, experiment.model)
     traits, partition = spread(experiment, corpus)
-    return Prepared(experiment, corpus, partition, traits, task, splits)
+    return Prepared(experiment, corpus, partition, traits, task, splits, content)
 
 
 def spread(experiment: Experiment, corpus: Corpus) -> tuple[Traits, Partition]:
@@ -106,12 +108,15 @@ def read_corpus(reader: CorpusReader) -> Corpus:
 
 
 @lru_cache(maxsize=1)
-def _tokenized(reader: CorpusReader, model: ModelSettings) -> tuple[Corpus, ClientTask, dict[str, Encoded]]:
-    """A corpus, its task and its tokenized splits; the runs of a study share the last one."""
+def _tokenized(
+    reader: CorpusReader, model: ModelSettings
+) -> tuple[Corpus, ClientTask, dict[str, Encoded], dict[str, str]]:
+    """A corpus, its task, its tokenized splits and their digests; the runs of a study share the last one."""
     corpus = read_corpus(reader)
     tokenizer = load_tokenizer(model)
     task = TASKS[corpus.task](corpus.labels)
-    return corpus, task, tokenized(corpus, task.model_labels, tokenizer, model)
+    content = digests(corpus)
+    return corpus, task, tokenized(corpus, content, task.model_labels, tokenizer, model), content
 
 
 def run(
@@ -173,9 +178,10 @@ def run(
 
 
 def partition_record(prepared: Prepared) -> dict[str, Any]:
-    """What partition.json says."""
+    """What partition.json says: who holds what, and of which corpus."""
     traits, lengths = prepared.traits, prepared.splits["train"].example_lengths
-    return describe(prepared.partition, traits.labels, lengths, traits.groups)
+    found = describe(prepared.partition, traits.labels, lengths, traits.groups)
+    return found | {"corpus_sha256": prepared.content}
 
 
 def job_of(prepared: Prepared, workers: Executor) -> Job:

@@ -69,13 +69,13 @@ class RecordedRun:
         """Refuse another partition.json than the one that is there, if there is one.
 
         Raises:
-            RunFolderError: if clients no longer hold what they held.
+            RunFolderError: if the corpus is another, or clients no longer hold what they held.
         """
         file = self.path / "partition.json"
         if file.is_file() and _read_json(file) != json.loads(json.dumps(record)):
             raise RunFolderError(
-                f"{self.path}: what the clients hold is no longer what it was when this run began; the corpus must "
-                "have changed: restore it, or begin another run in another folder"
+                f"{self.path}: the corpus, or what the clients hold of it, is no longer what it was when this run "
+                "began: restore it, or begin another run in another folder"
             )
 
     def other_versions(self, here: Mapping[str, Any]) -> str:
@@ -153,7 +153,7 @@ class RunFolder(RecordedRun):
         """Write partition.json.
 
         Raises:
-            RunFolderError: if an interrupted run goes on, and clients no longer hold what they held.
+            RunFolderError: as `require_partition`, if an interrupted run goes on.
         """
         if self.interrupted:
             self.require_partition(record)

@@ -1,6 +1,7 @@
 """Tokenized once: the splits of a corpus as Arrow files in the cache, for every later run and every worker."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,8 +18,18 @@ from simulate.models.backbone import ModelSettings, load_config
 from simulate.models.encoded import Encoded
 
 
+def digests(corpus: Corpus) -> dict[str, str]:
+    """The SHA-256 of what is read of each split: its texts and annotations, in their order."""
+    columns = list(KEYS[corpus.task])
+    return {name: _digest(split.select_columns(columns)) for name, split in corpus.splits.items()}
+
+
 def tokenized(
-    corpus: Corpus, labels: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, settings: ModelSettings
+    corpus: Corpus,
+    content: Mapping[str, str],
+    labels: tuple[str, ...],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: ModelSettings,
 ) -> dict[str, Encoded]:
     """Each split of a corpus for a model, from the cache or tokenized into it.
 
@@ -27,6 +38,7 @@ def tokenized(
 
     Args:
         corpus: what to tokenize.
+        content: its `digests`.
         labels: names of the model's outputs, in order.
         tokenizer: the model's.
         settings: the model.
@@ -54,8 +66,7 @@ def tokenized(
         def write(folder: Path, split: Dataset = split) -> None:
             tokenize.encode(split, corpus.task, labels, tokenizer, settings).save(folder)
 
-        content = _digest(split.select_columns(list(KEYS[corpus.task])))
-        key = hashlib.sha256(repr([content, sorted(reading.items())]).encode()).hexdigest()
+        key = hashlib.sha256(repr([content[name], sorted(reading.items())]).encode()).hexdigest()
         found[name] = read_once(f"tokens-{key[:32]}", write, Encoded.open)
     return found
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
+from simulate.api import replay
 from simulate.config import ConfigError, resumable
 from simulate.engine.checkpoint import Checkpoints
 from simulate.engine.records import RunFolder, RunFolderError
@@ -234,18 +235,36 @@ def test_a_checkpoint_of_another_experiment_is_refused(stopped, tiny_decoder, ne
         run(what, folder)
 
 
-def test_a_corpus_that_changed_is_noticed(tiny_decoder, ner_corpus, tmp_path):
+@pytest.mark.parametrize(
+    ("split", "change"),
+    [
+        ("train", lambda lines: lines[:-5]),
+        ("train", lambda lines: [lines[0].replace("word", "ward"), *lines[1:]]),
+        ("test", lambda lines: [*lines[:-1], lines[-1].replace("word", "ward")]),
+    ],
+    ids=["fewer examples", "another word", "another word of the test split"],
+)
+def test_a_corpus_that_changed_is_noticed(split, change, tiny_decoder, ner_corpus, tmp_path):
     corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    for file in ner_corpus.iterdir():
-        (corpus / file.name).write_text(file.read_text())
+    shutil.copytree(ner_corpus, corpus)
+    file = corpus / f"{split}.jsonl"
+    before = file.read_text()
     what = experiment(tiny_decoder, corpus, rounds=3)
     folder = interrupted(what, tmp_path / "run", 9)
     forget_corpora()
-    lines = (corpus / "train.jsonl").read_text().splitlines(keepends=True)
-    (corpus / "train.jsonl").write_text("".join(lines[:-5]))
-    with pytest.raises(RunFolderError, match="what the clients hold is no longer what it was"):
-        run(what, folder)
+    lines = before.splitlines(keepends=True)
+    file.write_text("".join(change(lines)))
+    assert (len(file.read_text()) == len(before)) == (len(change(lines)) == len(lines))
+    assert file.read_text() != before
+    for go_on in (lambda: run(what, folder), lambda: replay(folder, 1, 0)):
+        with pytest.raises(
+            RunFolderError, match="the corpus, or what the clients hold of it, is no longer what it was"
+        ):
+            go_on()
+        forget_corpora()
+    file.write_text(before)
+    run(what, folder)
+    assert resumed_after(folder)[-1] == 1
 
 
 def test_a_killed_start_leaves_a_folder_that_can_be_used(tiny_decoder, ner_corpus, tmp_path):

@@ -8,7 +8,7 @@ from simulate.api import compare
 from simulate.clients.tasks import TASKS
 from simulate.models import tokenize
 from simulate.models.backbone import ModelSettings, load_tokenizer
-from simulate.models.token_cache import tokenized
+from simulate.models.token_cache import digests, tokenized
 from tests.conftest import write_corpus
 
 
@@ -22,7 +22,7 @@ def entries(tmp_path, monkeypatch):
 def read(corpus, settings: ModelSettings):
     loaded = corpus.load()
     labels = TASKS[loaded.task](loaded.labels).model_labels
-    return tokenized(loaded, labels, load_tokenizer(settings), settings)
+    return tokenized(loaded, digests(loaded), labels, load_tokenizer(settings), settings)
 
 
 def test_the_second_time_nothing_is_tokenized(tmp_path, tiny_decoder, entries, monkeypatch):
