@@ -215,8 +215,8 @@ def _memory(model: Outline, experiment: Experiment, cohort: int) -> int:
     AdamW) and change; for each exchanged one also the encoded and decoded update and the int64 sum; for each extra one
     of the method that, the global value and the client's; and the activations kept for the backward pass of the blocks
     from the first trained one up, about 16 hidden + 4 intermediate floats a token and block, for a batch of the longest
-    examples. An aggregation of updates kept apart holds one int64 sum for each client that the worker visits, at most
-    `cohort`.
+    examples; with gradient checkpointing of one block, and of each what enters it. An aggregation of updates kept apart
+    holds one int64 sum for each client that the worker visits, at most `cohort`.
     """
     method, train = experiment.method, experiment.train
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
@@ -228,6 +228,9 @@ def _memory(model: Outline, experiment: Experiment, cohort: int) -> int:
     depth = len(model.structure.blocks)
     first = next((place for place, block in enumerate(model.structure.blocks) if names & set(block)), depth)
     width = 16 * model.config.hidden_size + 4 * getattr(model.config, "intermediate_size", 4 * model.config.hidden_size)
-    activations = 4 * train.batch_size * experiment.model.max_length * (depth - first) * width
+    kept = (depth - first) * width
+    if train.gradient_checkpointing:
+        kept = min(kept, width + (depth - first) * model.config.hidden_size)
+    activations = 4 * train.batch_size * experiment.model.max_length * kept
     apart = 8 * (cohort - 1) * exchanged if experiment.aggregation.apart else 0
     return 4 * sum(sizes.values()) + (12 + moments) * trained + 16 * exchanged + 24 * extras + activations + apart

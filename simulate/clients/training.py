@@ -38,6 +38,8 @@ class TrainSettings(Settings):
         decay: how it falls over the remaining rounds, linear or cosine to `final_lr` x lr at the last round.
         final_lr: see `decay`.
         precision: float32, or bf16: matrix products in bfloat16 (autocast), weights and optimizer in float32.
+        gradient_checkpointing: keep only what enters each trained block, and compute what happens in it again in the
+            backward pass: less memory, a forward pass more of time. Results are the same.
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -54,6 +56,7 @@ class TrainSettings(Settings):
     decay: Literal["none", "linear", "cosine"] = "none"
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.1
     precision: Literal["float32", "bf16"] = "float32"
+    gradient_checkpointing: bool = False
 
     @model_validator(mode="after")
     def _momentum_is_of_sgd(self) -> Self:

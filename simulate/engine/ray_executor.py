@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -67,10 +68,16 @@ def _keeping_the_handler() -> Iterator[None]:
 
 
 class ResidentWorker:
-    """What runs in a Ray actor: outlives runs, so that the next run does not pay for imports again."""
+    """What runs in a Ray actor: outlives runs, so that the next run does not pay for imports again.
 
-    def __init__(self) -> None:
+    Args:
+        gpu: the share of a GPU that it may fill; 0 for none.
+    """
+
+    def __init__(self, gpu: float) -> None:
         self.worker: Worker | None = None
+        if gpu:
+            torch.cuda.set_per_process_memory_fraction(gpu)
 
     def start(self, job: Job) -> None:
         self.stop()  # the old model goes before the new one comes
@@ -103,50 +110,54 @@ class RayExecutor(Executor):
         import ray
 
         self._ray = ray
-        self.workers = self._wanted()
-        needs = {"CPU": float(self.workers * settings.threads)}
-        share: dict[str, float] = {"num_cpus": settings.threads}
-        if self.device == "cuda":
-            needs = {"GPU": min(float(self.workers), float(torch.cuda.device_count()))}
-            share = {"num_cpus": 0, "num_gpus": 1 / math.ceil(self.workers / torch.cuda.device_count())}
         self._own = not ray.is_initialized()
         if self._own:
-            cpus = {} if settings.address else {"num_cpus": max(os.cpu_count() or 1, int(needs.get("CPU", 1)))}
-            quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-            try:
-                with _keeping_the_handler(), nullcontext() if settings.address else _own_session():
-                    ray.init(address=settings.address or "local", **cpus, **quiet)
-            except ConnectionError as error:
-                raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
+            self._begin_session()
+        processors = "GPU" if self.device == "cuda" else "CPU"
+        there = self._here() if settings.address is None else ray.cluster_resources().get(processors, 0.0)
+        threads = settings.threads if processors == "CPU" else 1
+        self.workers = max(1, int(there) // threads) if settings.workers == "auto" else settings.workers
+        each: dict[str, float] = {"num_cpus": threads}
+        if processors == "GPU":
+            each = {"num_cpus": 0, "num_gpus": 1 / math.ceil(self.workers / max(1, int(there)))}
         try:
-            self._wait_for(needs)
+            self._wait_for(processors, self.workers * each.get("num_gpus", threads))
         except EngineError:
             if self._own:
                 ray.shutdown()
             raise
-        self._new = ray.remote(ResidentWorker).options(**share).remote
+        new = ray.remote(ResidentWorker).options(**each)
+        self._new = partial(new.remote, each.get("num_gpus", 0.0))
         self._actors = [self._new() for _ in range(self.workers)]
         self.lost = 0
         self._key = ""
 
-    def _wait_for(self, needs: dict[str, float]) -> None:
-        """Wait for resources that actors which were let go are still giving back."""
-        deadline = time.monotonic() + 10
-        for resource, needed in needs.items():
-            while (free := self._ray.available_resources().get(resource, 0.0)) < needed:
-                if time.monotonic() > deadline:
-                    wanted = f"engine.workers = {self.workers} needs {needed:g} {resource}"
-                    raise EngineError(f"{wanted}, but the Ray cluster has {free:g} free")
-                time.sleep(0.2)
+    def _begin_session(self) -> None:
+        """Join the cluster that the settings name, or start a session on this machine."""
+        settings, quiet = self.settings, {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+        wanted = 1 if settings.workers == "auto" else settings.workers
+        cpus = {} if settings.address else {"num_cpus": max(os.cpu_count() or 1, wanted * settings.threads)}
+        try:
+            with _keeping_the_handler(), nullcontext() if settings.address else _own_session():
+                self._ray.init(address=settings.address or "local", **cpus, **quiet)
+        except ConnectionError as error:
+            raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
 
-    def _wanted(self) -> int:
-        if self.settings.workers != "auto":
-            return self.settings.workers
+    def _here(self) -> int:
+        """GPUs of this machine, or the CPU cores that this process may use."""
         if self.device == "cuda":
             return torch.cuda.device_count()
         affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-        cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-        return max(1, cpus // self.settings.threads)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+    def _wait_for(self, resource: str, needed: float) -> None:
+        """Wait for resources that actors which were let go are still giving back."""
+        deadline = time.monotonic() + 10
+        while (free := self._ray.available_resources().get(resource, 0.0)) < needed:
+            if time.monotonic() > deadline:
+                wanted = f"engine.workers = {self.workers} needs {needed:g} {resource}"
+                raise EngineError(f"{wanted}, but the Ray cluster has {free:g} free")
+            time.sleep(0.2)
 
     def start(self, job: Job) -> None:
         self._states = {}

@@ -23,6 +23,7 @@ from simulate.exchange.aggregation import AggregationError, ExactSum
 from simulate.exchange.channel import Float32Channel, Payload, PayloadError, State
 from simulate.exchange.pieces import l2_norm
 from simulate.method import Turn, Visit
+from simulate.models.backbone import checkpoint_gradients
 from simulate.models.prefix import Prefix
 
 
@@ -53,6 +54,8 @@ class Worker:
             job.model, job.task, self.task.model_labels, job.seed, job.method, self.folder if sharing else None
         )
         self.model = loaded.model.to(job.device)
+        if job.train.gradient_checkpointing:
+            checkpoint_gradients(self.model)
         self.pad, self.full, self.structure, self.scope = loaded.pad, loaded.full, loaded.structure, loaded.scope
         self.trainable = {name: self.model.get_parameter(name) for name in self.scope.trained}
         self.trained: dict[str, torch.nn.Parameter] = {}

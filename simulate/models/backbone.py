@@ -1,5 +1,6 @@
 """The model of an experiment: any transformers backbone with a new task head, and its tokenizer."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -145,6 +146,19 @@ def _finished(model: PreTrainedModel, settings: ModelSettings) -> PreTrainedMode
     if is_causal(model.config) and (settings.bidirectional or saved_without_mask):
         remove_causal_mask(model)
     return model.eval()
+
+
+def checkpoint_gradients(model: PreTrainedModel) -> None:
+    """Have blocks in training mode keep only what enters them, and compute the rest again in the backward pass.
+
+    Raises:
+        ModelError: if the family has no way to do so.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ModelError(f"train.gradient_checkpointing: {type(model).__name__} cannot do so; set it to false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer versions have another name for it
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:

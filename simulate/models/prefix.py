@@ -131,18 +131,16 @@ class Prefix:
 
     @contextmanager
     def _entered_with(self, states: torch.Tensor) -> Iterator[None]:
-        """Within the block, the blocks of the prefix do nothing, and the one above begins with these states."""
+        """Within the block, the blocks of the prefix do nothing, but for the last, which gives these states."""
 
-        def give(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-            return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
+        def give(*args: Any, **kwargs: Any) -> torch.Tensor:
+            return states
 
-        handle = self.entry.register_forward_pre_hook(give, with_kwargs=True)
         for block in self.below:
-            block.forward = _pass_on
+            block.forward = give if block is self.below[-1] else _pass_on
         try:
             yield
         finally:
-            handle.remove()
             for block in self.below:
                 del block.forward
 

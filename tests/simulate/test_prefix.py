@@ -11,18 +11,20 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, modeling_layers
 
 from partitions.cache import cache_folder
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import train_mode
 from simulate.engine.prefix_cache import PrefixCache, PrefixCacheError, PrefixCacheSettings
 from simulate.engine.shared import SharedFolder
+from simulate.models import ModelError
 from simulate.models.attention import is_causal, remove_causal_mask
+from simulate.models.backbone import checkpoint_gradients
 from simulate.models.encoded import IGNORED, Encoded, flat
 from simulate.models.prefix import Prefix, frozen_blocks
 from simulate.models.structure import Structure, find_structure
-from tests.runs import experiment, require_same_bits, run, tensors, timeless
+from tests.runs import experiment, require_same_bits, run, same_results, tensors, timeless
 from tests.simulate.test_models import DECODERS, EACH_HEAD, TAGS, config_of
 
 LENGTHS = [7, 3, 7, 5, 1, 7, 6]
@@ -279,3 +281,38 @@ def test_moving_policies_have_no_cache_and_say_so(tiny_decoder, ner_corpus, tmp_
     moving = {"name": "layer_skipping", "policy": "random", "layers": 2}
     summary = run(experiment(tiny_decoder, ner_corpus, moving), tmp_path / "moving")
     assert summary["prefix_cache"] == {"blocks": 0, "why_not": "the lowest block is trained"}
+
+
+@pytest.mark.parametrize(
+    ("family", "corpus", "method"),
+    [
+        ("tiny_decoder", "ner_corpus", "layer_skipping"),
+        ("tiny_encoder", "text_corpus", {"name": "lora", "layers": 2}),
+        ("tiny_encoder", "text_corpus", "fedavg"),
+    ],
+    ids=str,
+)
+def test_gradient_checkpointing_changes_no_bit(family, corpus, method, request, tmp_path, monkeypatch):
+    """With dropout in the encoder, above a kept prefix and without one; what is computed again is counted."""
+    model, texts_ = request.getfixturevalue(family), request.getfixturevalue(corpus)
+    again = []
+    checkpoint = modeling_layers.GradientCheckpointingLayer.__call__
+
+    def watched(layer, *args, **kwargs):
+        again.append(layer.gradient_checkpointing and layer.training)
+        return checkpoint(layer, *args, **kwargs)
+
+    monkeypatch.setattr(modeling_layers.GradientCheckpointingLayer, "__call__", watched)
+    for name, chosen in (("with", True), ("without", False)):
+        train = {"lr": 0.01, "batch_size": 4, "gradient_checkpointing": chosen}
+        again.clear()
+        run(experiment(model, texts_, method, train=train), tmp_path / name)
+        assert any(again) == chosen
+    same_results(tmp_path / "with", tmp_path / "without")
+
+
+def test_a_family_without_gradient_checkpointing_is_refused(monkeypatch) -> None:
+    model = HEADS["ner"].from_config(config_of("llama"), dtype=torch.float32)
+    monkeypatch.setattr(type(model), "supports_gradient_checkpointing", False)
+    with pytest.raises(ModelError, match=r"^train\.gradient_checkpointing: LlamaForTokenClassification cannot do so"):
+        checkpoint_gradients(model)
