@@ -52,7 +52,7 @@ class EngineSettings(Settings):
             equal bit for bit, whatever the executor and the number of workers.
         device: cpu, cuda, or auto: cuda where there is one.
         address: of a running Ray cluster (or auto), or null for one of our own. `workers: auto` counts the cores or
-            GPUs of all its machines, which need one file system for models, corpora and the cache folder (SKIPFL_CACHE).
+            GPUs of all its machines. They need one file system for models, corpora and the cache (SKIPFL_CACHE).
         checkpoint_every: rounds from one checkpoint to the next, or null for none. An interrupted run redoes the rounds
             since the last; one is as large as the exchanged tensors (with `server=adam` three times that).
     """
