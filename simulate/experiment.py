@@ -272,6 +272,7 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, loop: RoundLo
             "trained": sum(count[name] for name in facts.scope.trained),
             "exchanged": sum(count[name] for name in facts.scope.exchanged),
         },
+        "lost_workers": loop.lost_workers,
         "seconds": round(loop.seconds_total, 3),
         "peak_memory_mb": round(peak, 1),
     }

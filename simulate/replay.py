@@ -12,6 +12,7 @@ from results.visits import recorded_visit
 from simulate.config import ConfigError, recorded
 from simulate.engine.checkpoint import Checkpoints
 from simulate.engine.clock import Clock
+from simulate.engine.cohort import named
 from simulate.engine.executors import make_executor
 from simulate.engine.records import LOCK, RecordedRun, check_unused, environment
 from simulate.engine.rounds import Round
@@ -24,9 +25,6 @@ MEASURED = ("seconds",)
 
 OF_THE_ROUND = ("status", "reason")
 """Columns that, where a round was skipped, say what became of the cohort's updates together."""
-
-MOST_NAMED = 20
-"""Clients of a cohort that an error names."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,7 @@ def _require_in_cohort(client: int, number: int, cohort: Sequence[int], clients:
     if not 0 <= client < clients:
         raise ConfigError(f"--client {client}: the clients of this run are 0 to {clients - 1}")
     if client not in cohort:
-        more = len(cohort) - MOST_NAMED
-        named = ", ".join(map(str, cohort[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
-        raise ConfigError(f"--client {client}: the cohort of round {number} is {named or 'empty'}")
+        raise ConfigError(f"--client {client}: the cohort of round {number} is {named(cohort) or 'empty'}")
 
 
 def _as_written(row: dict[str, object]) -> dict[str, str]:

@@ -9,6 +9,9 @@ from pydantic import Field
 from simulate import seeds
 from simulate.settings import Settings
 
+MOST_NAMED = 20
+"""Clients that a message names."""
+
 
 class CohortSettings(Settings):
     """A fraction of all clients (rounded to the nearest number, at least one), or a count. Default: all of them."""
@@ -37,3 +40,9 @@ def cohort(
     size = min(cohort_size(settings, clients), len(there))
     chosen = seeds.generator(seed, "cohort", round_).choice(np.asarray(there, dtype=int), size, replace=False)
     return sorted(chosen.tolist())
+
+
+def named(clients: Sequence[int]) -> str:
+    """Clients for a message: 1, 4, 7 and 12 more."""
+    more = len(clients) - MOST_NAMED
+    return ", ".join(map(str, clients[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")

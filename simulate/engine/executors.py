@@ -73,17 +73,25 @@ class Task:
         method: "train" or "evaluate".
         arguments: all but the last, which is the client's state.
         client: whose state goes along; what comes back replaces it.
+        round: that it is done in, where a message may name it.
     """
 
     method: str
     arguments: tuple[Any, ...]
     client: int | None = None
+    round: int | None = None
 
 
 class Executor(ABC):
-    """Runs a job on its workers. Client states stay where the workers are; the driver only holds references."""
+    """Runs a job on its workers. Client states stay where the workers are; the driver only holds references.
+
+    Attributes:
+        workers: how many there are.
+        lost: how many of them died, and were replaced, since the job began.
+    """
 
     workers: int
+    lost: int = 0
     _states: dict[int, Any]
     _values: Callable[[], Payload] | None = None
 

@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import torch
 
+from simulate.engine.cohort import named
 from simulate.engine.executors import EngineError, EngineSettings, Executor, LostWorkerError, Task, memory_shortage
 from simulate.engine.job import Job
 from simulate.engine.shared import folder_of, sweep
@@ -129,7 +130,6 @@ class RayExecutor(Executor):
         new = ray.remote(ResidentWorker).options(**each)
         self._new = partial(new.remote, each.get("num_gpus", 0.0))
         self._actors = [self._new() for _ in range(self.workers)]
-        self.lost = 0
         self._key = ""
 
     def _begin_session(self) -> None:
@@ -162,6 +162,7 @@ class RayExecutor(Executor):
     def start(self, job: Job) -> None:
         self._states = {}
         self._values = None
+        self.lost = 0
         self._key, self._job = job.key, self._ray.put(job)
         self._everywhere(lambda actor: actor.start.remote(self._job), restart=False)
 
@@ -203,9 +204,9 @@ class RayExecutor(Executor):
                     reference = call(self._actors[place])
         return results
 
-    def replace(self, place: int, restart: bool = True) -> None:
-        """Put a new actor, with the job and the global values, in place of a lost one."""
-        warnings.warn("a worker process died and is replaced; what it was doing is done again", stacklevel=2)
+    def replace(self, place: int, restart: bool = True, work: str = "what it was doing") -> None:
+        """Put a new actor, with the job and the global values, in place of a lost one, and warn of what is redone."""
+        warnings.warn(f"a worker process died and is replaced; {work} is done again", stacklevel=2)
         self.lost += 1
         self._ray.kill(self._actors[place])
         self._actors[place] = self._new()
@@ -367,4 +368,13 @@ class _Visit:
         for index in again:
             self.results.pop(index, None)
         self.waiting.extendleft(reversed(again))
-        self.executor.replace(place)
+        self.executor.replace(place, work=self._work(again))
+
+    def _work(self, indices: Sequence[int]) -> str:
+        """Some tasks in words."""
+        tasks = [self.tasks[index] for index in indices]
+        clients = sorted({task.client for task in tasks if task.client is not None})
+        if not clients:
+            return "what it was doing"
+        round_ = "" if tasks[0].round is None else f" in round {tasks[0].round}"
+        return f"what it did for client{'s' * (len(clients) > 1)} {named(clients)}{round_}"

@@ -52,6 +52,7 @@ class RoundLoop:
         self.history: list[tuple[int, Scores]] = []
         self.stopped = False
         self.seconds_total = 0.0
+        self.lost_before = 0
 
     def run(self, on_round: Callable[[Round], None]) -> None:
         """All rounds that are not done yet, or as many as patience has; row 0 of the records is the untrained model."""
@@ -94,10 +95,15 @@ class RoundLoop:
         """Bytes sent so far, up and down, without set-up."""
         return self.totals["bytes_up"] + self.totals["bytes_down"]
 
+    @property
+    def lost_workers(self) -> int:
+        """Workers that died so far, also before the run was interrupted."""
+        return self.lost_before + self.server.executor.lost
+
     def _remember(self, number: int) -> None:
         """Write a checkpoint of all that the next rounds depend on."""
         tensors, facts = self.server.snapshot()
-        facts |= {name: getattr(self, name) for name in COUNTS}
+        facts |= {name: getattr(self, name) for name in (*COUNTS, "lost_workers")}
         states = ((client, self.server.executor.state(client)) for client in sorted(self.trained))
         self.checkpoints.write(number, tensors, facts, states)
         self.trained.clear()
@@ -116,6 +122,7 @@ class RoundLoop:
         self.server.restore(found)
         for name in COUNTS:
             setattr(self, name, found.facts[name])
+        self.lost_before = found.facts["lost_workers"]
         number, scores = self.history[-1]
         on_round(Round(found.round, scores if number == found.round else None, self.sent, self.stopped, resumed=True))
         return found.round

@@ -247,7 +247,7 @@ class Server:
     def _visit(self, what: str, turn: Turn, clients: list[int], weight: int) -> tuple[ExactSum, dict[int, Any]]:
         """Have the workers visit clients, costliest first; the exact sum of what they sent, and each one's result."""
         order = sorted(clients, key=lambda client: (-len(self.job.shards[client]), client))
-        tasks = [Task(what, (replace(turn, client=client), weight), client=client) for client in order]
+        tasks = [Task(what, (replace(turn, client=client), weight), client, turn.round) for client in order]
         found, sums = self.executor.visit(tasks)
         results = {order[index]: result for index, result in found.items()}
         for part in sums[1:]:

@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 
 import pytest
 import torch
@@ -43,7 +44,6 @@ class Killer:
         return result
 
 
-@pytest.mark.filterwarnings("ignore:a worker process died")
 @pytest.mark.parametrize(
     ("method", "family", "changes"),
     [
@@ -55,11 +55,14 @@ class Killer:
 def test_killed_actors_change_nothing(method, family, changes, tmp_path, request, actors, ner_corpus):
     """One actor killed in training; of two actors, one killed in training and one when personal models are scored."""
     what = experiment(request.getfixturevalue(family), ner_corpus, method, rounds=2, **changes)
-    run(what, tmp_path / "serial")
+    assert run(what, tmp_path / "serial")["lost_workers"] == 0
     for name, moments in (("one", (8,)), ("two", (9, 19))):
-        with Killer(actors[name], moments) as killer:
-            run(what, tmp_path / name, actors[name])
-        assert killer.killed == len(moments)
+        with Killer(actors[name], moments) as killer, warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            summary = run(what, tmp_path / name, actors[name])
+        assert killer.killed == summary["lost_workers"] == len(moments)
+        said = [str(warning.message) for warning in told if "died" in str(warning.message)]
+        assert re.search(r"replaced; what it did for clients? [\d, ]+ in round 1 is done again", said[0])
         same_results(tmp_path / name, tmp_path / "serial")
 
 
@@ -83,8 +86,8 @@ def test_a_client_that_always_ends_its_worker_is_named(tmp_path, tiny_decoder, n
 
     replace = two.replace
 
-    def replaced(place, restart=True):
-        replace(place, restart)
+    def replaced(place, *arguments, **options):
+        replace(place, *arguments, **options)
         two._ray.get(two._actors[place].__ray_call__.remote(_poison))
 
     two.start, two.replace = started, replaced

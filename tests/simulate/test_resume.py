@@ -98,6 +98,15 @@ def test_early_stopping_counts_the_rounds_before_the_interruption(tiny_decoder, 
     assert resumed_after(folder) == [2]
 
 
+def test_workers_lost_before_the_interruption_count(tiny_decoder, ner_corpus, tmp_path):
+    what = experiment(tiny_decoder, ner_corpus)
+    first = Mortal(what.engine, 9)
+    first.lost = 2
+    with pytest.raises(Stopped):
+        run(what, tmp_path / "run", first)
+    assert run(what, tmp_path / "run")["lost_workers"] == 2
+
+
 def test_a_run_that_had_stopped_is_not_trained_further(tiny_decoder, text_corpus, tmp_path, monkeypatch):
     settings = {"rounds": 7, "evaluate": {"patience": 1}, "train": {"lr": 1e-12, "optimizer": "sgd"}}
     what = experiment(tiny_decoder, text_corpus, "fedavg", **settings)
