@@ -213,6 +213,7 @@ def job_of(prepared: Prepared, workers: Executor) -> Job:
         device=workers.device,
         workers=workers.workers,
         threads=experiment.engine.threads,
+        deterministic=experiment.engine.deterministic,
     )
 
 

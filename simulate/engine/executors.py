@@ -18,6 +18,9 @@ from simulate.settings import Settings
 
 HOST_AND_PORT = re.compile(r"\[?([^/]*?)\]?:(\d+)")
 
+NO_FIXED_ORDER = re.compile(r"(\S+) does not have a deterministic implementation")
+"""What PyTorch says of an operation."""
+
 MOST_THREADS_PER_CPU = 8
 """Threads of all workers together; beyond the number of cores they only get in each other's way."""
 
@@ -51,6 +54,8 @@ class EngineSettings(Settings):
         threads: CPU threads of each worker. Float sums depend on this number, so that results of equal `threads` are
             equal bit for bit, whatever the executor and the number of workers.
         device: cpu, cuda, or auto: cuda where there is one.
+        deterministic: have a GPU add in a fixed order, so that results are equal bit for bit there too; slower, and an
+            error where PyTorch has no such way. On the CPU it changes nothing. Not yet run on a GPU.
         address: of a running Ray cluster (or auto), or null for one of our own. `workers: auto` counts the cores or
             GPUs of all its machines. They need one file system for models, corpora and the cache (SKIPFL_CACHE).
         checkpoint_every: rounds from one checkpoint to the next, or null for none. An interrupted run redoes the rounds
@@ -61,6 +66,7 @@ class EngineSettings(Settings):
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: bool = False
     address: str | None = None
     checkpoint_every: Annotated[int, Field(ge=1)] | None = 1
 
@@ -199,10 +205,17 @@ def make_executor(settings: EngineSettings) -> Executor:
     return RayExecutor(settings)
 
 
-def memory_shortage(executor: Executor) -> MemoryShortageError:
-    """What to say of a full GPU."""
-    fewer = f"fewer than engine.workers = {executor.workers}, " if executor.workers > 1 else ""
-    return MemoryShortageError(
-        f"the GPU has no memory left: take {fewer}a smaller train.batch_size or model.max_length; `skipfl plan` "
-        "estimates what a worker needs"
-    )
+def gpu_error(executor: Executor, error: BaseException) -> EngineError | None:
+    """What to say of an error of PyTorch in a worker: a full GPU, or no fixed order to be had; None of any other."""
+    if isinstance(error, torch.OutOfMemoryError):
+        fewer = f"fewer than engine.workers = {executor.workers}, " if executor.workers > 1 else ""
+        return MemoryShortageError(
+            f"the GPU has no memory left: take {fewer}a smaller train.batch_size or model.max_length; `skipfl plan` "
+            "estimates what a worker needs"
+        )
+    if isinstance(error, RuntimeError) and (found := NO_FIXED_ORDER.search(str(error))):
+        return EngineError(
+            f"engine.deterministic = true, but PyTorch has no way to compute {found[1]} in a fixed order on this GPU; "
+            "set it to false"
+        )
+    return None

@@ -49,6 +49,7 @@ class Job:
     device: str
     workers: int
     threads: int
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import torch
 
 from simulate.engine.cohort import named
-from simulate.engine.executors import EngineError, EngineSettings, Executor, LostWorkerError, Task, memory_shortage
+from simulate.engine.executors import EngineError, EngineSettings, Executor, LostWorkerError, Task, gpu_error
 from simulate.engine.job import Job
 from simulate.engine.shared import folder_of, sweep
 from simulate.engine.worker import Worker
@@ -229,9 +229,7 @@ class RayExecutor(Executor):
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, torch.OutOfMemoryError):
-                raise memory_shortage(self) from error
-            raise error.cause from error
+            raise gpu_error(self, error.cause) or error.cause from error
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
             raise LostWorkerError(
                 f"worker processes died {LOSSES} times in a row, perhaps for want of memory; try a smaller "

@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
-from simulate.engine.executors import EngineSettings, Executor, Task, memory_shortage
+from simulate.engine.executors import EngineSettings, Executor, Task, gpu_error
 from simulate.engine.job import Job
 from simulate.engine.worker import Worker
 from simulate.exchange.aggregation import ExactSum
@@ -48,8 +46,10 @@ class SerialExecutor(Executor):
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self._worker, method)(*arguments)
-        except torch.OutOfMemoryError as error:
-            raise memory_shortage(self) from error
+        except RuntimeError as error:
+            if (told := gpu_error(self, error)) is None:
+                raise
+            raise told from error
 
     def state(self, client: int) -> State | None:
         return self._states.get(client)

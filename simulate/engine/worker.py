@@ -36,6 +36,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(job.threads)
+        _fix_order(job.deterministic)
         self.job = job
         self.task = TASKS[job.task](job.labels)
         self.channel = Float32Channel()
@@ -365,3 +366,11 @@ class Worker:
     def close(self) -> None:
         """Let go of what the workers of a machine share."""
         self.folder.close()
+
+
+def _fix_order(deterministic: bool) -> None:
+    """Have CUDA add in a fixed order, or in whichever is fastest."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first product
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = False

@@ -122,3 +122,20 @@ def test_a_full_gpu_is_told_with_what_to_change(tmp_path, tiny_decoder, ner_corp
     what = experiment(tiny_decoder, ner_corpus)
     with pytest.raises(MemoryShortageError, match=r"no memory left: take a smaller train\.batch_size .*`skipfl plan`"):
         run(what, tmp_path / "run", SerialExecutor(what.engine))
+
+
+def test_what_has_no_fixed_order_on_a_gpu_is_told(tmp_path, tiny_decoder, ner_corpus, monkeypatch):
+    """Raised by hand, in PyTorch's words."""
+
+    def unordered(*_):
+        raise RuntimeError(
+            "cumsum_cuda_kernel does not have a deterministic implementation, but you set "
+            "'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this operation."
+        )
+
+    monkeypatch.setattr(Worker, "train", unordered)
+    what = experiment(tiny_decoder, ner_corpus, engine={"executor": "serial", "deterministic": True})
+    with pytest.raises(
+        EngineError, match=r"^engine\.deterministic = true, but .* cumsum_cuda_kernel .*; set it to false"
+    ):
+        run(what, tmp_path / "run")
