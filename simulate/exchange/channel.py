@@ -33,35 +33,37 @@ class Float32Channel:
 
     def __init__(self) -> None:
         self._buffer = torch.empty(0, dtype=torch.uint8)
+        self._views: tuple[list[Place], State] = [], {}  # of the buffer, for the layout that was last asked for
 
     def slots(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
         """Uninitialised tensors that `encode` need not copy, if it is given just them next; float32, on the CPU."""
         _, found = _layout(tuple(sorted(shapes.items())))
-        return _tensors(self._room(found), found)
+        return dict(self._slots(found))
 
     def encode(self, state: Mapping[str, torch.Tensor]) -> Payload:
         """The bytes that travel; none when there is nothing to send. They are overwritten by the next call."""
         before, found = _layout(tuple(sorted((name, tuple(tensor.shape)) for name, tensor in state.items())))
-        slots = _tensors(buffer := self._room(found), found)
-        sources = {name: tensor.detach() for name, tensor in state.items()}
-        ours = buffer.untyped_storage().data_ptr()
-        for name, tensor in sources.items():
-            elsewhere = tensor.data_ptr() != slots[name].data_ptr()
-            if elsewhere and tensor.device.type == "cpu" and tensor.untyped_storage().data_ptr() == ours:
-                sources[name] = tensor.clone()  # in the slot of another tensor
-        payload = buffer.numpy()
+        slots = self._slots(found)
+        moved = {name: tensor.detach() for name, tensor in state.items() if tensor is not slots[name]}
+        ours = self._buffer.untyped_storage().data_ptr()
+        for name, tensor in moved.items():
+            if tensor.device.type == "cpu" and tensor.untyped_storage().data_ptr() == ours:
+                moved[name] = tensor.clone()  # perhaps in the slot of another tensor
+        payload = self._buffer.numpy()[: found[-1][3] if found else 0]
         payload[: len(before)] = np.frombuffer(before, np.uint8)
-        for name, slot in slots.items():
-            if sources[name].data_ptr() != slot.data_ptr():
-                slot.copy_(sources[name])
+        for name, tensor in moved.items():
+            slots[name].copy_(tensor)
         return payload
 
-    def _room(self, places: list[Place]) -> torch.Tensor:
-        """The buffer, as long as what these places need."""
-        size = places[-1][3] if places else 0
+    def _slots(self, found: list[Place]) -> State:
+        """The places of the buffer as tensors."""
+        size = found[-1][3] if found else 0
         if len(self._buffer) < size:
             self._buffer = torch.empty(size, dtype=torch.uint8)
-        return self._buffer[:size]
+            self._views = [], {}
+        if self._views[0] is not found:
+            self._views = found, _tensors(self._buffer, found)
+        return self._views[1]
 
     def decode(self, payload: Payload) -> State:
         """The tensors that arrive: float32, on the CPU, with the shapes that were sent; views of the payload.
@@ -71,9 +73,6 @@ class Float32Channel:
         """
         if not len(payload):
             return {}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*not writable")  # what other processes share is only read
-            data = torch.from_numpy(payload)
         begin = 8 + int.from_bytes(payload[:8].tobytes(), "little")
         try:
             found = _places(payload[8:begin].tobytes())
@@ -81,7 +80,11 @@ class Float32Channel:
             raise PayloadError(f"{len(payload)} bytes cannot be decoded: no header") from error
         if len(payload) != found[-1][3]:
             raise PayloadError(f"{len(payload)} bytes cannot be decoded: the header says {found[-1][3]}")
-        return _tensors(data, found)
+        if payload.ctypes.data == self._buffer.data_ptr():
+            return dict(self._slots(found))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*not writable")  # what other processes share is only read
+            return _tensors(torch.from_numpy(payload), found)
 
     def size(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> int:
         """The length in bytes that `encode` gives for tensors of these names and shapes.
