@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench bench-gpu setup clean
+.PHONY: demo test test-slow faults lint bench bench-gpu setup clean
 
 demo: $(VENV)/ready
 	$(BIN)/skipfl compare demo $(if $(OUTPUT),-o $(OUTPUT))
@@ -14,6 +14,9 @@ test: $(VENV)/ready-dev
 
 test-slow: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -m slow
+
+faults: $(VENV)/ready-dev
+	$(BIN)/python -m tests.fault_suite
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .

@@ -75,8 +75,11 @@ def watched(at: Callable[[Moment], None]) -> Iterator[None]:
         return patch.object(kind, name, wrapped)
 
     def new_round(server: Server, number: int, *arguments: Any) -> None:
-        where.update(round=number, stage="download")
+        where.update(round=number, stage="training")
         steps.clear()
+
+    def resumed(folder: RunFolder, number: int) -> None:
+        where["round"] = number
 
     def begin(stage: str, *arguments: Any) -> None:
         where["stage"] = stage
@@ -89,6 +92,7 @@ def watched(at: Callable[[Moment], None]) -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(wrap(Server, "learn", new_round))
+        stack.enter_context(wrap(RunFolder, "resumed", resumed))
         for (kind, name), stage in STAGES.items():
             stack.enter_context(wrap(kind, name, partial(begin, stage)))
         for (kind, name), what in STEPS.items():

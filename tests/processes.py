@@ -62,7 +62,7 @@ def write_config(what, folder: Path) -> Path:
 
 
 def marked(mark: str) -> dict[int, str]:
-    """Processes that have this value of `MARK` in their environment: their command lines."""
+    """Processes that have this value of `MARK` in their environment: their command lines; none that forks for us."""
     found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -70,7 +70,7 @@ def marked(mark: str) -> dict[int, str]:
                 found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-    return found
+    return {pid: line for pid, line in found.items() if "multiprocessing" not in line}
 
 
 def shared_memory() -> list[Path]:

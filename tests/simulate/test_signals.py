@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import pytest
 
-from partitions.cache import cache_folder
 from simulate.signals import PATIENCE
 from tests.command import SKIPFL
 from tests.kills import Victim
@@ -118,7 +117,7 @@ def test_workers_in_the_middle_of_long_work_are_not_waited_for(number, tiny_deco
     process = subprocess.Popen(
         [SKIPFL, "run", write_config(what, tmp_path), "-o", "out"],
         cwd=tmp_path,
-        env=os.environ | {MARK: mark},
+        env=os.environ | {MARK: mark, "SKIPFL_CACHE": str(tmp_path / "cache")},
         text=True,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -139,4 +138,4 @@ def test_workers_in_the_middle_of_long_work_are_not_waited_for(number, tiny_deco
     assert status(tmp_path / "out") == "interrupted"
     wait_for(lambda: not marked(mark), 10)
     assert not shared_memory()
-    assert not list(cache_folder().glob("run-*@*"))
+    assert not list((tmp_path / "cache").glob("run-*@*"))
