@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow faults lint bench bench-gpu setup clean
+.PHONY: demo test test-slow faults soak lint bench bench-gpu setup clean
 
 demo: $(VENV)/ready
 	$(BIN)/skipfl compare demo $(if $(OUTPUT),-o $(OUTPUT))
@@ -17,6 +17,9 @@ test-slow: $(VENV)/ready-dev
 
 faults: $(VENV)/ready-dev
 	$(BIN)/python -m tests.fault_suite
+
+soak: $(VENV)/ready-dev
+	$(BIN)/python -m tests.soak
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from simulate.config import ConfigError, Experiment, load, part, shown
 from simulate.engine.executors import Executor, check_engine, make_executor
 from simulate.engine.records import check_free, check_unused, state_of, tidy
 from simulate.engine.rounds import Round
+from simulate.engine.shared import sweep
 from simulate.experiment import forget_corpora, prepare, read_corpus, run
 from simulate.plan import outline
 from simulate.registry import suggest
@@ -126,6 +127,7 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
         for folder, experiment in runs.items():
             if state_of(folder, experiment.resolved()) == "finished":
                 tidy(folder)
+                sweep()  # its last process may have been killed when all was written
                 watcher.skip(folder, experiment)
                 continue
             prepared = prepare(experiment)

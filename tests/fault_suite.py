@@ -182,7 +182,7 @@ def kills(setting: Setting, count: int, rng: np.random.Generator) -> list[Inject
         went_on(injections, folder, known)
     gone(mark)
     left = [file.name for file in (folder / "cache").iterdir() if re.match(r"run-.*@|.*\.partial$", file.name)]
-    assert not left, "the cache holds what is of a run that is over"
+    assert not left, f"of a run that is over the cache holds {left}"
     return setting.compared(injections)
 
 

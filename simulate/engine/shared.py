@@ -83,8 +83,9 @@ def folder_of(key: str) -> Path:
 
 def sweep() -> None:
     """Remove the folders of runs that have no worker on this machine any more."""
-    with suppress(OSError), _coming_and_going():
-        _sweep()
+    if cache_folder().is_dir():
+        with suppress(OSError), _coming_and_going():
+            _sweep()
 
 
 def _coming_and_going() -> FileLock:

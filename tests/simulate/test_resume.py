@@ -87,6 +87,25 @@ def test_interrupted_is_uninterrupted(method, family, task, changes, tmp_path, r
     assert not (folder / ".lock").exists()
 
 
+def test_simulated_faults_go_on_as_they_began(tiny_decoder, ner_corpus, tmp_path):
+    """Updates lost in every way, personal layers, a robust aggregation and Adam at the server; stopped in round 5."""
+    faults = {"availability": 0.9, "dropout": 0.2, "corrupted": 0.2, "slowness": 0.5, "deadline": 8, "min_clients": 3}
+    method = {"name": "fedper", "layers": 2, "personal_layers": 1}
+    changes = {"aggregation": "median", "server": {"name": "adam", "lr": 0.01}, "faults": faults}
+    what = experiment(tiny_decoder, ner_corpus, method, rounds=6, **changes)
+    executor = Mortal(what.engine, 10_000)
+    run(what, tmp_path / "whole", executor)
+    clients = pd.read_csv(tmp_path / "whole" / "clients.csv")
+    assert {"ok", "dropped", "late", "rejected", "skipped"} == set(clients["status"])
+    tasks = 10_000 - executor.left
+    evaluated = 2 * len(clients[clients["status"] == "ok"]["client"].unique())
+    last = (clients[clients["round"] == 6]["status"] != "dropped").sum() + evaluated
+    folder = interrupted(what, tmp_path / "cut", tasks - last - 1)
+    run(what, folder)
+    same_results(folder, tmp_path / "whole")
+    assert resumed_after(folder) == [4]
+
+
 def test_early_stopping_counts_the_rounds_before_the_interruption(tiny_decoder, text_corpus, tmp_path):
     settings = {"rounds": 7, "evaluate": {"patience": 2}, "train": {"lr": 1e-12, "optimizer": "sgd"}}
     what = experiment(tiny_decoder, text_corpus, "fedavg", **settings)
