@@ -1,6 +1,7 @@
 """Which layers were trained, by how many of the clients, in which round."""
 
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -16,8 +17,10 @@ from results.frames import ResultsError, Runs
 MOST_PANELS = 12
 """Runs that one figure shows."""
 COLUMNS = 3
-PANEL_HEIGHT = 1.5
+PANEL_HEIGHT = 1.6
 """Inches."""
+TITLE_WIDTH = 32
+"""Characters of a line of a panel's title."""
 
 
 def layers_frame(folder: Path, depth: int | None = None) -> pd.DataFrame:
@@ -92,7 +95,7 @@ def layers_figure(runs: Runs) -> tuple[Figure, list[Axes], pd.DataFrame]:
                 vmin=0,
                 vmax=100,
             )
-            axes.set_title(label)
+            axes.set_title(fill(label, TITLE_WIDTH))
             axes.grid(visible=False)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(integer=True, nbins=6))

@@ -17,7 +17,9 @@ from results.wording import denominators, metric_name, with_saving
 CLOSE = 1.05
 """Points whose bytes differ by less than this factor are drawn side by side..."""
 APART = 7.0
-"""...so many points (1/72 inch) apart."""
+"""...so many points (1/72 inch) apart..."""
+WIDEST = 28.0
+"""...and all together at most so many."""
 FEW = 8
 """Methods whose legend fits below one column of a page; more take the whole page."""
 
@@ -72,8 +74,10 @@ def pareto_figure(runs: Runs) -> tuple[Figure, Axes, pd.DataFrame]:
             around = row["best_test"] - spread, row["best_test"] + spread
             canvas.draw_level(axes, row["best_test"], *around, levels[row["label"]])
         axes.plot(front["bytes_total"], front["best_test"], drawstyle="steps-post", color=style.GREY, linewidth=0.9)
-        for row, aside in zip(frame.to_dict("records"), _places(frame), strict=True):
-            shift = ScaledTranslation(-aside * APART / 72, 0, figure.dpi_scale_trans)
+        places = _places(frame)
+        apart = min(APART, WIDEST / max(1, *places)) / 72
+        for row, aside in zip(frame.to_dict("records"), places, strict=True):
+            shift = ScaledTranslation(-aside * apart, 0, figure.dpi_scale_trans)
             line = styles[row["label"]].keywords() | {"transform": axes.transData + shift}
             spread = None if np.isnan(row["best_test_sd"]) else row["best_test_sd"]
             bar: dict[str, Any] = {"yerr": spread, "capsize": 2, "capthick": 0.8, "elinewidth": 0.8}
@@ -91,7 +95,7 @@ def pareto_figure(runs: Runs) -> tuple[Figure, Axes, pd.DataFrame]:
         ]
         if every["seeds"].max() > 1:
             note.append("Mean ± standard deviation over seeds.")
-        if any(_places(frame)):
+        if any(places):
             note.append("Methods that send as much are drawn side by side.")
         for row in bounds.drop(inside.index).to_dict("records"):
             note.append(f"{row['label']} ({row['best_test']:.1f} %) lies outside the axis.")
