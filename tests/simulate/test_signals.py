@@ -97,9 +97,10 @@ def test_a_second_signal_changes_nothing(tiny_decoder, ner_corpus, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for(lambda: (tmp_path / "out" / "rounds.csv").exists())
-    process.send_signal(signal.SIGINT)
-    wait_for(lambda: status(tmp_path / "out") == "interrupted", 5)
-    process.send_signal(signal.SIGINT)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    wait_for(lambda: status(tmp_path / "out") == "interrupted")
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(PATIENCE)
     process.send_signal(signal.SIGINT)
