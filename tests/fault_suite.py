@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -136,7 +135,7 @@ def command(folder: Path) -> list[str]:
 def finish(folder: Path) -> None:
     """Go on to the end."""
     process = forked(*command(folder), cwd=folder)
-    process.join(300)
+    process.join(900)
     assert process.exitcode == 0, (folder / "errors").read_text()
 
 
@@ -305,7 +304,7 @@ def cut_corpus(setting: Setting, rng: np.random.Generator) -> list[Injection]:
     whole = file.read_bytes()
     cut(file)
     process = forked(*command(folder), cwd=folder)
-    process.join(60)
+    process.join(900)
     (line,) = (folder / "errors").read_text().splitlines()
     assert process.exitcode == 2, line
     file.write_bytes(whole)
@@ -330,12 +329,12 @@ def two_at_once(first: Setting, second: Setting) -> list[Injection]:
         assert both[0].poll() is None
         time.sleep(0.1)
     refused = forked("run", "--resume", "out", cwd=first.folder)
-    refused.join(60)
+    refused.join(900)
     assert both[0].poll() is None, "it was over before another could ask for its folder"
     assert refused.exitcode == 2
     assert "another process is writing this run" in (first.folder / "errors").read_text()
     for process in both:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors
     gone(mark)
     assert not list(cache.glob("run-*@*"))
@@ -387,7 +386,9 @@ def write(injections: list[Injection], folder: Path, seconds: float) -> None:
     for kind, group in groups:
         executors, lost = (", ".join(dict.fromkeys(group[column])) for column in ("executor", "lost"))
         rows.append(f"| {kind} | {len(group)} | {executors} | {lost} |")
-    commit = f"{where['commit'][:7]}{' with changes' if where['dirty'] else ''}" if where["commit"] else "unknown"
+    killed = table[table["kind"] == "SIGKILL"]
+    stages = killed["moment"].str.split(", ").str[1].value_counts().sort_index()
+    at = ", ".join(f"{stage} {count}" for stage, count in stages.items())
     text = f"""# Faults that were injected, and what was lost
 
 Written by `make faults` (`python -m tests.fault_suite`), which injects real faults into runs of a tiny random model:
@@ -399,9 +400,11 @@ happened to.
 |---|---:|---|---|
 {chr(10).join(rows)}
 
-{datetime.now(UTC):%Y-%m-%d}, {len(table)} injections in {seconds:.0f} s, {where["cpus"]} CPU cores,
-{platform.system()}, Python {where["python"]}, torch {where["packages"]["torch"]}, Ray {where["packages"]["ray"]},
-commit {commit}.
+Processes were killed at these stages:
+{at}.
+
+{where["start"][:10]}, {len(table)} injections in {seconds:.0f} s, {where["cpus"]} CPU cores, {platform.system()},
+Python {where["python"]}, torch {where["packages"]["torch"]}, Ray {where["packages"]["ray"]}.
 """
     (folder / "README.md").write_text(text)
 

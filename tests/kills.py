@@ -130,7 +130,7 @@ class Victim:
             yield moment
             with suppress(BrokenPipeError):
                 self.connection.send(None)
-        self.process.join(60)
+        self.process.join(900)
 
     def kill(self) -> None:
         """SIGKILL."""

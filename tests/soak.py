@@ -10,7 +10,6 @@ import signal
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 from uuid import uuid4
@@ -117,7 +116,6 @@ def write(table: pd.DataFrame, counts: pd.Series, kills: int, folder: Path) -> N
     rows = [
         f"| {name.removesuffix('_mb').replace('_', ' ')} | {last[name]:.1f} | {found[name]:+.2f} |" for name in MEMORY
     ]
-    commit = f"{where['commit'][:7]}{' with changes' if where['dirty'] else ''}" if where["commit"] else "unknown"
     (folder / "soak.md").write_text(f"""# Memory over {last["round"]:.0f} rounds of 50 clients
 
 Written by `make soak` (`python -m tests.soak`): SCAFFOLD on a tiny random model, two actors, simulated faults
@@ -132,8 +130,8 @@ process of the session, nothing in shared memory and no folder of the run in the
 
 ![Memory over the rounds](soak.png)
 
-{datetime.now(UTC):%Y-%m-%d}, {last["seconds"]:.0f} s, {where["cpus"]} CPU cores, {platform.system()},
-Python {where["python"]}, torch {where["packages"]["torch"]}, Ray {where["packages"]["ray"]}, commit {commit}.
+{where["start"][:10]}, {last["seconds"]:.0f} s, {where["cpus"]} CPU cores, {platform.system()},
+Python {where["python"]}, torch {where["packages"]["torch"]}, Ray {where["packages"]["ray"]}.
 """)
 
 

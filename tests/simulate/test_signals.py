@@ -25,7 +25,7 @@ def status(folder: Path) -> str:
     return json.loads((folder / "environment.json").read_text())["status"]
 
 
-def wait_for(condition, seconds: float = 60) -> float:
+def wait_for(condition, seconds: float = 180) -> float:
     """How many seconds it took until something was so."""
     begin = time.monotonic()
     while not condition():
@@ -96,15 +96,18 @@ def test_a_second_signal_changes_nothing(tiny_decoder, ner_corpus, tmp_path):
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    wait_for(lambda: (tmp_path / "out" / "rounds.csv").exists())
-    for _ in range(3):
+    try:
+        wait_for(lambda: (tmp_path / "out" / "rounds.csv").exists())
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        wait_for(lambda: status(tmp_path / "out") == "interrupted")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
         process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-    wait_for(lambda: status(tmp_path / "out") == "interrupted")
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(PATIENCE)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=10)[1] == "interrupted; to go on: skipfl run --resume out\n"
+        assert process.communicate(timeout=10)[1] == "interrupted; to go on: skipfl run --resume out\n"
+    finally:
+        process.kill()
     assert process.returncode == 130
 
 
@@ -124,19 +127,21 @@ def test_workers_in_the_middle_of_long_work_are_not_waited_for(number, tiny_deco
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    wait_for(lambda: (tmp_path / "out" / "rounds.csv").exists())
-    time.sleep(1)
-    assert sum("ray::" in line for line in marked(mark).values()) >= 2
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    begin = time.monotonic()
-    _, errors = process.communicate(timeout=30)
-    assert time.monotonic() - begin < 10
+    try:
+        wait_for(lambda: (tmp_path / "out" / "rounds.csv").exists())
+        time.sleep(1)
+        assert sum("ray::" in line for line in marked(mark).values()) >= 2
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        begin = time.monotonic()
+        _, errors = process.communicate(timeout=30)
+        assert time.monotonic() - begin < 10
+    finally:
+        process.kill()
     assert errors == "interrupted; to go on: skipfl run --resume out\n"
     assert process.returncode == CODES[number]
     assert status(tmp_path / "out") == "interrupted"
-    wait_for(lambda: not marked(mark), 10)
-    assert not shared_memory()
+    wait_for(lambda: not marked(mark) and not shared_memory(), 10)
     assert not list((tmp_path / "cache").glob("run-*@*"))
