@@ -821,7 +821,7 @@ REPLAYS = _part(
     ("no such client", "replay begun --round 1 --client 4", begun()),
     ("a client that was not drawn", "replay begun --round 1 --client 0", begun()),
     ("no client", "replay begun --round 1", begun()),
-    ("clients that hold something else now", "replay begun --round 1 --client 0", begun(partition="{}")),
+    ("clients that hold something else now", "replay begun --round 1 --client 0", begun(partition='{"clients": []}')),
     ("an environment that breaks off", "replay begun --round 1 --client 1", begun(environment='{"python": ')),
 )
 

@@ -66,13 +66,13 @@ class RecordedRun:
         return None
 
     def require_partition(self, record: Mapping[str, Any]) -> None:
-        """Refuse another partition.json than the one that is there, if there is one.
+        """Refuse another partition.json than the one that is there, if there is one; what it does not tell may be new.
 
         Raises:
             RunFolderError: if the corpus is another, or clients no longer hold what they held.
         """
-        file = self.path / "partition.json"
-        if file.is_file() and _read_json(file) != json.loads(json.dumps(record)):
+        file, now = self.path / "partition.json", json.loads(json.dumps(record))
+        if file.is_file() and any(now.get(key) != value for key, value in _read_json(file).items()):
             raise RunFolderError(
                 f"{self.path}: the corpus, or what the clients hold of it, is no longer what it was when this run "
                 "began: restore it, or begin another run in another folder"

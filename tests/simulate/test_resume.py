@@ -295,6 +295,16 @@ def test_a_corpus_that_changed_is_noticed(split, change, tiny_decoder, ner_corpu
     assert resumed_after(folder)[-1] == 1
 
 
+def test_a_record_without_digests_of_the_corpus_is_that_of_an_older_run(tiny_decoder, ner_corpus, tmp_path):
+    what = experiment(tiny_decoder, ner_corpus)
+    folder = interrupted(what, tmp_path / "run", 9)
+    record = json.loads((folder / "partition.json").read_text())
+    del record["corpus_sha256"]
+    (folder / "partition.json").write_text(json.dumps(record))
+    run(what, folder)
+    assert "corpus_sha256" in json.loads((folder / "partition.json").read_text())
+
+
 def test_a_killed_start_leaves_a_folder_that_can_be_used(tiny_decoder, ner_corpus, tmp_path):
     """Killed before config.yaml was renamed, before environment.json was written, and before the first round."""
     what = experiment(tiny_decoder, ner_corpus)
