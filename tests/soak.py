@@ -96,7 +96,7 @@ def soak(folder: Path, rounds: int = 500, kills: int = 4, every: int = 10) -> pd
 def slopes(table: pd.DataFrame) -> dict[str, float]:
     """MB per 100 rounds over the second half, when all is warm and no actor is new."""
     half = table[table["round"] >= table["round"].max() / 2]
-    return {name: float(np.polyfit(half["round"] / 100, half[name], 1)[0]) for name in MEMORY}
+    return {name: round(float(np.polyfit(half["round"] / 100, half[name], 1)[0]), 3) + 0.0 for name in MEMORY}
 
 
 def write(table: pd.DataFrame, counts: pd.Series, kills: int, folder: Path) -> None:
@@ -119,10 +119,10 @@ def write(table: pd.DataFrame, counts: pd.Series, kills: int, folder: Path) -> N
     (folder / "soak.md").write_text(f"""# Memory over {last["round"]:.0f} rounds of 50 clients
 
 Written by `make soak` (`python -m tests.soak`): SCAFFOLD on a tiny random model, two actors, simulated faults
-({int(counts["dropped"])} dropouts, {int(counts["late"])} late and {int(counts["rejected"])} rejected updates, \
-{int(counts["skipped"])} rounds skipped) and {kills} actors killed in the first
-third. Resident memory without what processes share; the slope is that of a line through the second half. Afterwards no
-process of the session, nothing in shared memory and no folder of the run in the cache was left.
+({int(counts["dropped"])} dropouts, {int(counts["late"])} late and {int(counts["rejected"])} rejected updates,
+{int(counts["skipped"])} rounds skipped), and {kills} actors killed in the first third. Resident memory without what
+processes share; the slope is that of a line through the second half. Afterwards no process of the session, nothing in
+shared memory and no folder of the run in the cache was left.
 
 | | MB at the end | MB per 100 rounds |
 |---|---:|---:|

@@ -4,6 +4,7 @@ import gc
 import math
 import os
 import signal
+import threading
 import time
 import warnings
 from collections import Counter, deque
@@ -60,12 +61,14 @@ def _own_session() -> Iterator[None]:
 
 @contextmanager
 def _keeping_the_handler() -> Iterator[None]:
-    """Within the block Ray does not put its handler of SIGTERM, which ends the process, in place of one of ours."""
-    if callable(signal.getsignal(signal.SIGTERM)):
-        with patch("ray._private.utils.set_sigterm_handler"):
-            yield
-    else:
+    """Within the block, and after it, a handler of SIGTERM of ours stays in place of Ray's, which end the process."""
+    ours = signal.getsignal(signal.SIGTERM)
+    if not callable(ours) or threading.current_thread() is not threading.main_thread():
         yield
+        return
+    with patch("ray._private.utils.set_sigterm_handler"):
+        yield
+    signal.signal(signal.SIGTERM, ours)  # Ray's core has put one, too
 
 
 class ResidentWorker:

@@ -136,8 +136,8 @@ def test_workers_in_the_middle_of_long_work_are_not_waited_for(number, tiny_deco
         else:
             process.send_signal(number)
         begin = time.monotonic()
-        _, errors = process.communicate(timeout=30)
-        assert time.monotonic() - begin < 10
+        _, errors = process.communicate(timeout=60)
+        assert time.monotonic() - begin < 30
     finally:
         process.kill()
     assert errors == "interrupted; to go on: skipfl run --resume out\n"
