@@ -59,8 +59,12 @@ class Columns(BaseModel):
         tasks = self._tasks()
         return tasks[0] if len(tasks) == 1 else None
 
-    def among(self, present: Sequence[str]) -> tuple[Task, dict[str, str]]:
+    def among(self, present: Sequence[str], header: bool = False) -> tuple[Task, dict[str, str]]:
         """The task that a table has columns for, and the column of each key: of the task's, and of `IDENTITY`.
+
+        Args:
+            present: the columns of the table.
+            header: whether that is the first line of a file, which in one without a header is text.
 
         Raises:
             CorpusError: if a named column is missing, or the table has columns for no task or for several.
@@ -68,12 +72,12 @@ class Columns(BaseModel):
         named = self.model_dump(exclude_none=True)
         for key, column in named.items():
             if column not in present:
-                raise CorpusError(f"has no column {column!r} (corpus.columns.{key}); {_listed(present)}")
+                raise CorpusError(f"has no column {column!r} (corpus.columns.{key}); {_listed(present, header)}")
         found = {key: key for key in type(self).model_fields if key in present} | named
         complete = [task for task in self._tasks() if all(key in found for key in KEYS[task])]
         if not complete:
             needed = " or ".join(f"{' and '.join(KEYS[task])} ({task})" for task in self._tasks())
-            raise CorpusError(f"needs columns for {needed}; name them in corpus.columns; {_listed(present)}")
+            raise CorpusError(f"needs columns for {needed}; name them in corpus.columns; {_listed(present, header)}")
         if len(complete) > 1:
             choices = " or ".join(f"corpus.columns.{KEYS[task][1]}" for task in complete)
             raise CorpusError(f"has columns for several tasks; name the one to learn in {choices}")
@@ -176,7 +180,7 @@ class ColumnReader(CorpusReader):
     def _layout(self, table: Table) -> tuple[Task, dict[str, str], Mapping[int, str]]:
         """The task of a table, the column of each key, and what integer tags or labels stand for."""
         try:
-            task, columns = self.columns.among(table.columns)
+            task, columns = self.columns.among(table.columns, header=table.unit == "line")
         except CorpusError as error:
             raise CorpusError(f"{table.origin}: {error}") from None
         stored = table.classes.get(columns[KEYS[task][1]], ())
@@ -232,8 +236,10 @@ def _translated(key: str, value: Any, integers: Mapping[int, str], strings: Mapp
     return integers[value]
 
 
-def _listed(columns: Sequence[str]) -> str:
-    """The columns for a message, but for those that do not look like names: a table without header begins with text."""
+def _listed(columns: Sequence[str], header: bool) -> str:
+    """The columns for a message; of a header, and of what does not look like a name, only how many there are."""
+    if header:
+        return f"its first line, the header, has {len(columns)} columns"
     names = [repr(column) for column in columns if re.fullmatch(r"[\w.-]{1,40}", column)]
     others = len(columns) - len(names)
     return f"its columns: {', '.join(names + [f'{others} more'] * bool(others))}"

@@ -251,15 +251,16 @@ NEEDED = "needs columns for tokens and tags (ner) or text and label (classificat
         (f'"{SECRET}', NOTES, ", line 1: not CSV (unexpected end of data)"),
         (f"note,{SECRET},{SECRET}\n", {}, ": two of the 3 columns of its header have the same name"),
         (
-            f"a_b,{SECRET} has pain,x\n",
+            f"{SECRET},{SECRET} has pain,x\n",
             {"columns": {"text": "note"}},
-            ": has no column 'note' (corpus.columns.text); its columns: 'a_b', 'x', 1 more",
+            ": has no column 'note' (corpus.columns.text); its first line, the header, has 3 columns",
         ),
-        ("a,b\n1,2\n", {}, f": {NEEDED}; name them in corpus.columns; its columns: 'a', 'b'"),
+        ("a,b\n1,2\n", {}, f": {NEEDED}; name them in corpus.columns; its first line, the header, has 2 columns"),
         (
             "a,b\n1,2\n",
             {"columns": {"label": "a"}},
-            ": needs columns for text and label (classification); name them in corpus.columns; its columns: 'a', 'b'",
+            ": needs columns for text and label (classification); name them in corpus.columns; its first line, the "
+            "header, has 2 columns",
         ),
         (
             "text,label,labels\n1,2,3\n",
@@ -347,6 +348,13 @@ def test_mistakes_in_parquet(tmp_path, columns, settings, expected):
     table = pa.table(columns)
     parquet(tmp_path, train=table, validation=table, test=table)
     assert message(tmp_path, **settings).startswith(f"DIR/train.parquet, row 1: {expected}")
+
+
+def test_columns_of_parquet_are_named(tmp_path):
+    """They are names in any case; the first line of CSV is text where there is no header."""
+    table = pa.table({"a_b": ["x"], f"{SECRET} has pain": ["y"]})
+    parquet(tmp_path, train=table, validation=table, test=table)
+    assert message(tmp_path).endswith("name them in corpus.columns; its columns: 'a_b', 1 more")
 
 
 def test_damaged_parquet(tmp_path):
