@@ -125,8 +125,11 @@ class LayerScope(Method):
             return self.title
         said = [] if self.policy == "top" or isinstance(self.layers, tuple) else [self.policy.replace("_", " ")]
         said += [] if self.parts == "all" else [self.parts.replace("_", " ")]
-        count = "–".join(map(str, counts if self.budgets is None else sorted(counts)))
-        said += [f"{count}/{depth} layers"]
+        if isinstance(self.layers, tuple):
+            said += [f"layers {', '.join(map(str, sorted(self.layers)))} of {depth}"]
+        else:
+            between = " to " if self.budgets is None else "–"
+            said += [f"{between.join(map(str, counts if self.budgets is None else sorted(counts)))}/{depth} layers"]
         said += [f"{self.warmup_rounds} warm-up round{'s' * (self.warmup_rounds > 1)}"] if self.warmup_rounds else []
         return f"{self.title} ({', '.join(said)})"
 

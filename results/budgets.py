@@ -80,9 +80,10 @@ def text(rows: pd.DataFrame) -> str:
             tables.with_interval(tables.with_spread(row["test"], row["test_sd"]), row["test_low"], row["test_high"])
             for row in column.to_dict("records")
         ]
+    over_seeds = f", mean ± standard deviation over seeds [{tables.INTERVAL}, cut at 0]"
     notes = [
         f"Test {metric} (%) at the round best on validation among those finished and evaluated within the budget"
-        f"{f', mean ± standard deviation over seeds [{tables.INTERVAL}]' if (rows['seeds'] > 1).any() else ''}."
+        f"{over_seeds if (rows['seeds'] > 1).any() else ''}."
     ]
     if not rounds:
         notes.append(

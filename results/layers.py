@@ -35,7 +35,7 @@ def layers_frame(folder: Path, depth: int | None = None) -> pd.DataFrame:
         One row a round and layer, ``round, layer, share``.
 
     Raises:
-        ResultsError: if the record is missing or has no such column, or no layer was trained.
+        ResultsError: if the record is missing or has no such column; if no layer was trained and there is no depth.
     """
     path = folder / "clients.csv"
     try:
@@ -48,7 +48,7 @@ def layers_frame(folder: Path, depth: int | None = None) -> pd.DataFrame:
     except (KeyError, ValueError) as error:
         raise ResultsError(f"{path}: does not say which layers were trained: {error}") from None
     highest = max((layer for layers in chosen for layer in layers), default=-1)
-    if highest < 0:
+    if highest < 0 and depth is None:
         raise ResultsError(f"{path}: no layer was trained")
     depth = depth or 1 + highest
     if highest >= depth:
@@ -84,13 +84,13 @@ def layers_figure(runs: Runs) -> tuple[Figure, list[Axes], pd.DataFrame]:
         FigureCanvasAgg(figure)
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, (label, frame) in zip(grid, frames.items(), strict=False):
-            shares = frame.pivot(index="layer", columns="round", values="share").reindex(range(depth)) * 100
-            rounds = shares.columns.to_numpy(dtype=float)
-            edges = np.append(rounds, rounds[-1] + 1) - 0.5
+            shares = frame.pivot(index="layer", columns="round", values="share").reindex(range(depth)).fillna(0) * 100
+            shares = shares.reindex(columns=range(1, int(frame["round"].max()) + 1))  # blank where nobody trained
+            edges = np.arange(shares.shape[1] + 1) + 0.5
             image = axes.pcolormesh(
                 edges,
                 np.arange(depth + 1) - 0.5,
-                shares.fillna(0),
+                shares,
                 cmap=matplotlib.colormaps["Blues"],
                 vmin=0,
                 vmax=100,

@@ -91,7 +91,7 @@ def evaluation_notes(rows: pd.DataFrame) -> list[str]:
         return []
     groups = rows.groupby("evaluated", sort=False)["label"].agg(list)
     most, *others = groups.sort_values(key=lambda labels: -labels.map(len), kind="stable").items()
-    said = "; ".join(f"{', '.join(labels)}: {often}" for often, labels in others)
+    said = "; ".join(f"{' and '.join(labels)}: {often}" for often, labels in others)
     return [f"Evaluated {most[0]}, but {said}. Who is evaluated less often has fewer rounds to choose the best from."]
 
 

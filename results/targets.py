@@ -31,7 +31,7 @@ def cost_to_target(
         split: validation is what can be watched while training; the test split tells of the same curve afterwards.
 
     Raises:
-        ResultsError: if the runs are not comparable, or none of them is centralized.
+        ResultsError: if the runs are not comparable, or if there is not one label of centralized runs.
     """
     check(percent)
     quality = f"{split}_{runs.shared_metric()}"
@@ -40,6 +40,8 @@ def cost_to_target(
     central = best.loc[best["method"] == "centralized", quality]
     if central.empty:
         raise ResultsError("a target is a share of centralized training; none of the runs is centralized")
+    if len(labels := best.loc[central.index, "label"].unique()) > 1:
+        raise ResultsError(f"a target is a share of one centralized training; there are {' and '.join(labels)}")
     target = statistics.mean(central) * percent / 100
     good = runs.rounds[(runs.rounds["round"] > 0) & (runs.rounds[quality] >= target)]
     first = good.sort_values("round").drop_duplicates("run")
@@ -104,4 +106,4 @@ def _cells(rows: pd.DataFrame, cost: str, words: Callable[[float], str]) -> list
 
 
 def _with_interval(rows: pd.DataFrame) -> str:
-    return f" [{tables.INTERVAL}]" if (rows["seeds"] > 1).any() else ""
+    return f" [{tables.INTERVAL}, cut at 0]" if (rows["seeds"] > 1).any() else ""

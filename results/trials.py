@@ -1,5 +1,7 @@
 """The trials of a tuning as a table: one row a method and point of the grid, its seeds averaged."""
 
+import math
+
 import pandas as pd
 
 from results import statistics, tables
@@ -14,11 +16,12 @@ def text(trials: pd.DataFrame) -> str:
     keys = [str(column) for column in trials if column not in RECORDED]
     metric = metric_name(trials["metric"].dropna().iloc[0])
     lines: list[dict[str, str]] = []
-    for _, point in trials.groupby(["method", *keys], sort=False, dropna=False):
+    shown = trials.assign(**{key: [_value(value) for value in trials[key]] for key in keys})
+    for _, point in shown.groupby(["method", *keys], sort=False):
         first = point.iloc[0]
         lines.append(
             {"Method": first["method"]}
-            | {key: tables.NOTHING if pd.isna(first[key]) else _value(first[key]) for key in keys}
+            | {key: first[key] for key in keys}
             | {
                 f"Validation {metric} (%)": _over_seeds(point["validation"]),
                 f"Test {metric} (%)": _over_seeds(point["test"]),
@@ -48,4 +51,8 @@ def _mean(values: pd.Series) -> str:
 
 
 def _value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    if isinstance(value, float):
+        return tables.NOTHING if math.isnan(value) else f"{value:g}"
+    return tables.NOTHING if value is None else str(value)

@@ -283,6 +283,12 @@ def _check_together(experiment: Experiment) -> None:
         raise ConfigError(f"method.warmup_rounds = {warmup}, but there are {rounds} rounds")
     if experiment.faults and not experiment.method.pooled:
         _check_faults(experiment.faults, clients, experiment.cohort)
+        for key in ("max_norm", "byzantine"):
+            if getattr(experiment.faults, key) and experiment.method.needs_mean:
+                raise ConfigError(
+                    f"faults.{key} is about changes of weights, and {experiment.method.title} sends more than these: "
+                    "leave it out, or take another method"
+                )
 
 
 def _check_faults(faults: FaultSettings, clients: int, settings: CohortSettings) -> None:

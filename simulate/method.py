@@ -216,7 +216,7 @@ class Method(BaseModel):
         return {}
 
     def trained_layers(self, depth: int) -> int | None:
-        """How many of `depth` blocks are trained, where the method chooses blocks; else None."""
+        """How many of `depth` blocks are trained, after any warm-up, where the method chooses blocks; else None."""
         return None
 
     imports: ClassVar[tuple[str, ...]] = ("from safetensors.torch import load_file",)

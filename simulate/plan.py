@@ -1,6 +1,6 @@
 """What an experiment would exchange and need: from configurations alone, without weights and without training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from operator import methodcaller
@@ -32,8 +32,9 @@ class Plan:
         trained: parameters that clients train; `exchanged`: those that also travel.
         tensors: exchanged tensors.
         full_bytes: one transfer of the whole model.
-        transfer_bytes: the mean upload of a client and round.
+        transfer_bytes: the mean upload of a client and round, with what it has measured.
         download_bytes: one transfer of all that is ever exchanged.
+        choice_bytes: the mean of what tells a client of a round which blocks to train, where that is agreed each round.
         setup_bytes: the whole prepared model, once per client.
         memory_bytes: estimated peak of one worker.
         prefix: what is kept of the frozen blocks below the first trained one, or why nothing is.
@@ -49,6 +50,7 @@ class Plan:
     full_bytes: int
     transfer_bytes: int
     download_bytes: int
+    choice_bytes: int
     setup_bytes: int
     memory_bytes: int
     prefix: str
@@ -68,7 +70,8 @@ class Plan:
     def rows(self) -> list[tuple[str, str]]:
         """The plan for reading: (what, how much)."""
         up = self.cohort * self.rounds * self.transfer_bytes
-        down = self.cohort * (self.rounds - 1) * self.download_bytes
+        down = self.cohort * ((self.rounds - 1) * self.download_bytes + self.rounds * self.choice_bytes)
+        first = f"{size(self.choice_bytes)} a client" if self.choice_bytes else "none"
         saving = (
             "– (nothing is exchanged)"
             if self.saving is None
@@ -86,7 +89,7 @@ class Plan:
             ("clients", f"{self.clients}, {self.cohort} of them a round, {self.rounds} rounds"),
             (
                 "whole run",
-                f"at most {size(up)} up and {size(down)} down (none in round 1), without set-up",
+                f"at most {size(up)} up and {size(down)} down ({first} in round 1), without set-up",
             ),
             ("frozen prefix", self.prefix),
             ("memory of a worker", f"about {size(self.memory_bytes)}"),
@@ -142,7 +145,7 @@ def make_plan(experiment: Experiment) -> Plan:
     channel = Float32Channel()
     clients = 1 if experiment.method.pooled else experiment.partition.clients
     cohort = cohort_size(experiment.cohort, clients)
-    uploads = _uploads(experiment, structure, shapes, clients)
+    uploads, choices = zip(*_transfers(experiment, structure, shapes, clients), strict=True)
     return Plan(
         method=experiment.method.label(structure),
         model=experiment.model.name,
@@ -154,6 +157,7 @@ def make_plan(experiment: Experiment) -> Plan:
         full_bytes=channel.size(model.full.items()),
         transfer_bytes=round(sum(uploads) / len(uploads)),
         download_bytes=channel.size({**exchanged, **{name: shapes[name] for name in scope.merged}}.items()),
+        choice_bytes=round(sum(choices) / len(choices)),
         setup_bytes=channel.size(shapes.items()),
         memory_bytes=_memory(model, experiment, cohort),
         prefix=_prefix(experiment, model),
@@ -174,24 +178,26 @@ def _prefix(experiment: Experiment, model: Outline) -> str:
     return f"{blocks} of {depth} layers, computed once and kept: {size(bytes_each)} a sub-word"
 
 
-def _uploads(
+def _transfers(
     experiment: Experiment, structure: Structure, shapes: Mapping[str, tuple[int, ...]], clients: int
-) -> list[int]:
-    """The encoded length of what a client sends, for each round and up to `MOST_CLIENTS` clients."""
-    channel = Float32Channel()
+) -> Iterator[tuple[int, int]]:
+    """The encoded lengths of what a client sends, and of the choice of blocks that it is told of, for each round and
+    up to `MOST_CLIENTS` clients."""
+    channel, method = Float32Channel(), experiment.method
     unmeasured = (0.0,) * len(structure.blocks)
     sizes: dict[tuple[tuple[str, tuple[int, ...]], ...], int] = {}
-    uploads = []
     for round_ in range(1, experiment.rounds + 1):
         for client in range(min(clients, MOST_CLIENTS)):
             turn = Turn(experiment.seed, round_, experiment.rounds, client, unmeasured)
-            names = experiment.method.selected(structure, turn)
-            sent = experiment.method.sent(_with_extras(experiment, {name: shapes[name] for name in names}), turn)
+            names = method.selected(structure, turn)
+            sent = method.sent(_with_extras(experiment, {name: shapes[name] for name in names}), turn)
             key = tuple(sent.items())
             if key not in sizes:
                 sizes[key] = channel.size(key)
-            uploads.append(sizes[key])
-    return uploads
+            measured = channel.size([("scores", (len(structure.blocks),))]) if method.measure(turn) else 0
+            agreed = measured or method.follows_change(turn)
+            choice = channel.size([("layers", (len(structure.blocks_of(names)),))]) if agreed else 0
+            yield sizes[key] + measured, choice
 
 
 def _with_extras(experiment: Experiment, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

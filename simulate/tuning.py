@@ -170,22 +170,28 @@ def tuned(source: str | Path, overrides: Sequence[str], chosen: Mapping[str, Map
 
 def as_yaml(source: str | Path, data: Mapping[str, Any], tried: Sequence[Trial]) -> str:
     """The file of `tuned` settings, headed by how they came about."""
-    grid: dict[str, dict[str, list[Any]]] = {}
-    for trial in tried:
-        for key, value in trial.values.items():
-            if value not in (values := grid.setdefault(key, {}).setdefault(trial.method, [])):
-                values.append(value)
+    grid, methods = _grids(tried), {trial.method for trial in tried}
     seeds = ", ".join(map(str, dict.fromkeys(trial.seed for trial in tried)))
     head = [f"# {Path(source).stem}, tuned: per method the point of this grid best on validation, seeds {seeds}"]
     for key, tried_by in grid.items():
         for values in {str(values): values for values in tried_by.values()}.values():
             whose = [method for method, its in tried_by.items() if its == values]
-            names = "" if len(whose) == len(tried_by) else f" ({', '.join(whose)})"
+            names = "" if len(whose) == len(methods) else f" ({', '.join(whose)})"
             head.append(f"#     {key}{names}: {', '.join(map(str, values))}")
     counts = Counter(trial.method for trial in tried)
     if len(set(counts.values())) > 1:
         head.append(f"#     trials: {', '.join(f'{method} {count}' for method, count in counts.items())}")
     return "\n".join([*head, yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=120)])
+
+
+def _grids(tried: Sequence[Trial]) -> dict[str, dict[str, list[Any]]]:
+    """Key -> method -> the values that it tries."""
+    grid: dict[str, dict[str, list[Any]]] = {}
+    for trial in tried:
+        for key, value in trial.values.items():
+            if value not in (values := grid.setdefault(key, {}).setdefault(trial.method, [])):
+                values.append(value)
+    return grid
 
 
 def _trial(experiment: Experiment, keys: Sequence[str], folder: Path) -> Trial:
@@ -198,13 +204,18 @@ def _trial(experiment: Experiment, keys: Sequence[str], folder: Path) -> Trial:
 
 
 def _require_equal_budgets(tried: Sequence[Trial]) -> None:
-    """Refuse methods that see unlike amounts of data, but for what the grid itself varies."""
-    first = tried[0]
+    """Refuse methods that see unlike amounts of data, but for what the grid varies for all of them alike."""
+    first, methods = tried[0], {trial.method for trial in tried}
+    alike = {
+        key
+        for key, tried_by in _grids(tried).items()
+        if tried_by.keys() == methods and all(values == tried_by[first.method] for values in tried_by.values())
+    }
     theirs = _flat(first.experiment.resolved())
     for trial in tried:
         own = _flat(trial.experiment.resolved())
         for key in BUDGET:
-            if own[key] != theirs[key] and key not in {*trial.values, *first.values}:
+            if own[key] != theirs[key] and key not in alike:
                 raise ConfigError(
                     f"{key} of {first.method} and {trial.method} differ ({theirs[key]}; {own[key]}): "
                     "methods are tuned with equal budgets"

@@ -387,6 +387,8 @@ COMBINATIONS = _part(
     ("LoRA on modules that no layer has", "run demo method=lora method.target_modules=[query]"),
     ("LoRA on no layer", "run demo method=lora method.layers=0"),
     ("merging beside a server optimizer", "run demo method=flora server=adam"),
+    ("a norm bound on more than changes", "run demo method=fednova faults.max_norm=5"),
+    ("byzantine clients whose lies cancel out", "run demo method=flora faults.byzantine=0.2"),
     ("SCAFFOLD with AdamW", "run demo method=scaffold train.optimizer=adamw"),
     ("longer texts than the model reads", "run demo model=model model.max_length=128"),
     ("windows that leave gaps", "run demo model=model model.max_length=32 model.overflow=windows model.stride=40"),

@@ -67,7 +67,9 @@ def check(model: nn.Module) -> None:
     """
     assert isinstance(model, PreTrainedModel)
     opened = getattr(model.config, "is_causal", True) is False  # by `model.bidirectional`
-    if type(model) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.values() and is_causal(model.config) and not opened:
+    if opened or not is_causal(model.config):
+        return
+    if type(model) is MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(model.config), None):
         raise MethodError(
             "method.policy = attention: no token of a causal decoder but the last itself attends to the last, which "
             "the classification reads; take an encoder, model.bidirectional=true, ner, or another policy"

@@ -56,7 +56,7 @@ def test_fixed_policies_choose_that_many(policy, layers):
 def test_a_list_of_blocks():
     method = LayerSkipping(layers=(4, 1))
     assert method.scope(SIX).exchanged == ("b1", "b4", "n", "h")
-    assert method.label(SIX) == "Layer skipping (2/6 layers)"
+    assert method.label(SIX) == "Layer skipping (layers 1, 4 of 6)"
     with pytest.raises(MethodError, match=r"method.layers = \[6\], but the model's blocks are 0 to 5"):
         LayerSkipping(layers=(6,)).scope(SIX)
 

@@ -15,6 +15,7 @@ from simulate.exchange.channel import Float32Channel
 from simulate.method import Turn
 from simulate.models.backbone import load_model, meta_model
 from simulate.models.structure import Structure, find_structure
+from simulate.plan import make_plan
 from tests.runs import experiment, require_same_bits, run
 
 MOVING = [
@@ -132,9 +133,28 @@ def test_budgets_average_each_block_over_those_who_trained_it(tiny_decoder, ner_
     assert torch.allclose(final[above] - base[above], mean, atol=1e-7)
 
 
+@pytest.mark.parametrize("policy", ["gradient_norm", "weight_change"])
+def test_a_plan_counts_what_measuring_and_agreeing_cost(policy, tiny_decoder, ner_corpus, tmp_path):
+    method = {"name": "layer_skipping", "layers": 2, "policy": policy, "warmup_rounds": int(policy == "weight_change")}
+    what = experiment(tiny_decoder, ner_corpus, method, rounds=4)
+    run(what, tmp_path / "run")
+    clients, planned = pd.read_csv(tmp_path / "run" / "clients.csv"), make_plan(what)
+    assert planned.transfer_bytes == pytest.approx(clients["bytes_up"].mean(), abs=1)  # all blocks are of one size
+    told = clients[clients["round"] == 1]["bytes_down"].unique().tolist()
+    assert told == [80 if policy == "gradient_norm" else 0]  # 8, 64 of header, 2 numbers of blocks
+    assert planned.choice_bytes == (80 if policy == "gradient_norm" else 60)  # three of four rounds
+
+
 def test_the_label_names_the_server_optimizer(tiny_decoder, ner_corpus, tmp_path):
     run(experiment(tiny_decoder, ner_corpus, "fedavg", rounds=1, server={"name": "yogi"}), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["label"] == "FedAvg + FedYogi"
+
+
+def test_where_nothing_is_sent_nothing_at_the_server_is_named(tiny_decoder, ner_corpus, tmp_path):
+    at_server = {"server": {"name": "adam"}, "aggregation": {"name": "median"}}
+    summary = run(experiment(tiny_decoder, ner_corpus, "centralized", rounds=1, **at_server), tmp_path / "run")
+    assert summary["label"] == "Centralized"
+    assert summary["depth"] == 4
 
 
 def test_weight_change_keeps_to_the_block_that_moved_farthest(tiny_decoder, ner_corpus, tmp_path):

@@ -111,6 +111,13 @@ def test_cost_to_target_by_hand(runs: Runs):
     assert "not reached |" in targets.text(targets.cost_to_target(runs, 100))
 
 
+def test_a_target_is_of_one_centralized_training(make_run: MakeRun, tmp_path: Path):
+    for name in ("slow", "fast"):
+        make_run(name, [0.0, 0.5], method="centralized", label=f"Centralized ({name})", saving=None)
+    with pytest.raises(ResultsError, match=r"there are Centralized \(fast\) and Centralized \(slow\)"):
+        targets.cost_to_target(load(tmp_path))
+
+
 def test_cost_to_target_on_test(runs: Runs):
     rows = targets.cost_to_target(runs, 80, "test").set_index("label")  # 80 % of 91 is 72.8
     assert rows["target"].tolist() == pytest.approx([72.8] * 3)

@@ -1,5 +1,8 @@
 """Which layers were trained: shares by hand, and the figure."""
 
+import json
+
+import numpy as np
 import pytest
 
 from results import frames
@@ -30,6 +33,7 @@ def test_layers_that_are_never_trained_are_there_and_who_dropped_out_is_not(tmp_
 
 def test_more_layers_than_the_model_has(tmp_path):
     (tmp_path / "clients.csv").write_text(HEADER + "1,0,5,4\n")
+    assert layers_frame(tmp_path, depth=5)["share"].tolist() == [0, 0, 0, 0, 1]
     with pytest.raises(ResultsError, match=r"layer 4 was trained, but summary\.json tells of 4 layers"):
         layers_frame(tmp_path, depth=4)
 
@@ -48,6 +52,21 @@ def test_records_that_say_nothing(tmp_path, content, message):
         (tmp_path / "clients.csv").write_text(content)
     with pytest.raises(ResultsError, match=message):
         layers_frame(tmp_path)
+
+
+def test_the_figure_has_all_layers_and_rounds(tmp_path):
+    """Of four layers one was trained, in the first and the third round; in the second everybody dropped out. Another
+    run trained none of them."""
+    rows = {"A": "1,0,5,1,ok\n2,0,5,,dropped\n3,0,5,1,ok\n", "Head only": "1,0,5,,ok\n2,0,5,,ok\n3,0,5,,ok\n"}
+    for label, clients in rows.items():
+        folder = write_run(tmp_path / label, [0.1, 0.2, 0.3, 0.4], label=label)
+        (folder / "clients.csv").write_text("round,client,examples,layers,status\n" + clients)
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | {"depth": 4}))
+    _, axes, _ = layers_figure(frames.load(tmp_path))
+    shown = [panel.collections[0].get_array().reshape(4, 3) for panel in axes]
+    assert np.ma.filled(shown[0], -1).tolist() == [[0, -1, 0], [100, -1, 100], [0, -1, 0], [0, -1, 0]]
+    assert np.ma.filled(shown[1], -1).tolist() == [[0, 0, 0]] * 4
 
 
 def test_a_panel_for_each_label(tmp_path):

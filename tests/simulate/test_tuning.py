@@ -1,6 +1,7 @@
 """Tuning: equal budgets, the choice by validation alone, a YAML that the other commands take, and resume."""
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_keys_of_one_method_replace_those_of_all():
     assert header[1:] == [
         "#     train.lr (layer_skipping, fedavg): 0.1",
         "#     train.lr (lora): 0.2, 0.3",
-        "#     method.layers: 2, 3",
+        "#     method.layers (layer_skipping): 2, 3",
         "#     trials: layer_skipping 2, fedavg 1, lora 2",
     ]
 
@@ -156,6 +157,29 @@ def test_unequal_budgets_are_refused(tmp_path):
     source.write_text(yaml.safe_dump(base | {"per_method": {"lora": {"rounds": 20}}}))
     with pytest.raises(ConfigError, match=r"rounds of fedavg and lora differ \(10; 20\): methods are tuned with equal"):
         plan({"train.lr": [1e-3]}, ["fedavg", "lora"], source=source)
+
+
+@pytest.mark.parametrize("key", tuning.BUDGET)
+def test_no_method_of_a_tuning_trains_more_than_another(key, tmp_path):
+    """Neither by settings of its own nor by a grid of its own; what all try alike is no difference."""
+    value = {"cohort.fraction": 0.5, "train.partial_work": 0.5}.get(key, 3)
+    source, lr = tmp_path / "uneven.yaml", {"train.lr": [1e-3]}
+    base = yaml.safe_load("{corpus: {name: synthetic-ner}, partition: {name: iid}, method: {name: fedavg}}")
+    source.write_text(yaml.safe_dump(base | {"per_method": {"lora": {key: value}}}))
+    with pytest.raises(ConfigError, match=f"{re.escape(key)} of fedavg and lora differ .*tuned with equal budgets"):
+        plan(lr, ["fedavg", "lora"], source=source)
+    if not key.startswith("train."):
+        return
+    for own in ({f"lora.{key}": [value]}, {f"lora.{key}": [value], f"fedavg.{key}": [value, 1]}):
+        with pytest.raises(ConfigError, match="methods are tuned with equal budgets"):
+            plan(lr | own, ["fedavg", "lora"])
+    assert len(plan(lr | {key: [value, 1]}, ["fedavg", "lora"])) == 2 * 2
+
+
+def test_the_head_names_whose_grid_it_is():
+    found = plan({"train.lr": [0.1], "lora.rank": [2, 4]}, ("fedavg", "lora"))
+    header = tuning.as_yaml("demo", {}, found).splitlines()
+    assert header[1:3] == ["#     train.lr: 0.1", "#     method.rank (lora): 2, 4"]
 
 
 def test_tuned_settings_are_those_of_the_chosen_trials(tmp_path):
