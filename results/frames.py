@@ -258,6 +258,8 @@ def _read_rounds(path: Path, summary: _Summary) -> pd.DataFrame:
     for column in ("round", "bytes_total", "seconds_total", f"test_{summary.metric}"):
         if column not in header:
             raise ResultsError(f"{path}: no column {column}")
+    if len(set(header)) < len(header):
+        raise ResultsError(f"{path}: two of its {len(header)} columns have the same name")
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ResultsError(f"{path}: line {line} has {len(row)} of {len(header)} columns, perhaps cut short")

@@ -857,6 +857,11 @@ RECORDS = _part(
         "table runs",
         study(files({"rounds.csv": "round,test_f1,bytes_total,seconds_total\n0,half,0,0\n"})),
     ),
+    (
+        "a column of the rounds twice",
+        "table runs",
+        study(files({"rounds.csv": "round,round,test_f1,bytes_total,seconds_total\n2,2,0.5,0,0\n"})),
+    ),
     ("rounds that are not UTF-8", "table runs", study(files({"rounds.csv": b"round,\xff\n"}))),
     ("an environment that is not JSON", "table runs", study(files({"environment.json": "{"}))),
     ("an environment that is a list", "table runs", study(files({"environment.json": "[]"}))),
