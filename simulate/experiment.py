@@ -27,7 +27,7 @@ from simulate.engine.faults import FaultSettings
 from simulate.engine.job import Job, ModelFacts
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCounts
-from simulate.engine.records import RunFolder, check_free, state_of
+from simulate.engine.records import RunFolder, check_free, state_of, tidy
 from simulate.engine.rounds import Round, RoundLoop
 from simulate.engine.server import Server
 from simulate.errors import recorded
@@ -157,23 +157,23 @@ def run(
             peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
             summary = summarise(experiment, corpus, prepared.task.metric, loop, sum(peaks.values()))
             summary |= {"prefix_cache": prefix}
+            truncated = {
+                name: {"examples": split.truncated, "words": split.lost_words, "in_windows": split.in_windows}
+                for name, split in splits.items()
+            }
+            facts_of_run: dict[str, Any] = {
+                "device": workers.device,
+                "workers": workers.workers,
+                "threads": experiment.engine.threads,
+            }
+            records.finish(summary, **facts_of_run, truncated=truncated)
         except BaseException as error:
-            with suppress(OSError):  # on a full disk the record stays as it was: running
-                if isinstance(error, KeyboardInterrupt | SystemExit):
-                    records.status("interrupted")
-                else:
-                    records.status("failed", recorded(error))
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            if not (folder / "summary.json").is_file():  # with it, the run is complete
+                with suppress(OSError):  # on a full disk the record stays as it was: running
+                    records.status(*(("interrupted",) if stopped else ("failed", recorded(error))))
             raise
-        truncated = {
-            name: {"examples": split.truncated, "words": split.lost_words, "in_windows": split.in_windows}
-            for name, split in splits.items()
-        }
-        facts_of_run: dict[str, Any] = {
-            "device": workers.device,
-            "workers": workers.workers,
-            "threads": experiment.engine.threads,
-        }
-        records.finish(summary, **facts_of_run, truncated=truncated)
+        tidy(folder)
     return summary
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from simulate.aggregator import Aggregator
+from simulate.exchange.aggregation import largest_element
 from simulate.exchange.channel import State
 from simulate.exchange.pieces import l2_norm
 
@@ -25,4 +26,7 @@ class NormBound(Aggregator):
 
     def receive(self, update: State, client: int) -> State:
         norm = l2_norm(update)
-        return {name: tensor * (self.bound / norm) for name, tensor in update.items()} if norm > self.bound else update
+        if not norm > self.bound:
+            return update
+        largest_element(update)  # what cannot be averaged as it is does not become good by being shortened
+        return {name: tensor * (self.bound / norm) for name, tensor in update.items()}

@@ -111,7 +111,7 @@ class Checkpoints:
         self._digests = files
 
     def read(self, last: int | None = None) -> Checkpoint | None:
-        """The newest whole checkpoint; None where there is none.
+        """The newest whole checkpoint; None where there is none. One client's file may belong to several.
 
         A damaged one is told of in a warning, with what is redone.
 
@@ -119,7 +119,7 @@ class Checkpoints:
             last: the round that it may be after at most.
 
         Raises:
-            RunFolderError: if it is that of another experiment.
+            RunFolderError: if it is that of another experiment, or a file cannot be read now.
         """
         damaged = []
         found = None
@@ -129,14 +129,22 @@ class Checkpoints:
                     found = self._open(manifest)
                 except _DamagedError as error:
                     damaged.append(f"{manifest}: damaged ({error})")
-        first = found.round + 1 if found else 1
+        then = f"; what was done since is redone, from round {found.round + 1} on" if found else ""
         for what in damaged:
-            warnings.warn(f"{what}; what was done since is redone, from round {first} on", stacklevel=2)
+            warnings.warn(what + then, stacklevel=2)
         return found
 
     def resume(self) -> Checkpoint | None:
-        """As `read`; what is written from now on follows this checkpoint, and all that came after it is removed."""
+        """As `read`; what is written from now on follows this checkpoint, and all that came after it is removed.
+
+        Raises:
+            RunFolderError: as `read`, or if there are checkpoints, but no whole one.
+        """
         found = self.read()
+        if found is None and self._manifests():
+            raise RunFolderError(
+                f"{self.folder}: no checkpoint in it is whole; remove this folder to begin the run again"
+            )
         if found is None:
             self.remove()
             return None
@@ -151,7 +159,7 @@ class Checkpoints:
 
     def _manifests(self) -> list[Path]:
         """The manifests on disk, oldest first."""
-        return sorted(self.folder.glob("round*.json"), key=_round)
+        return sorted(filter(_is_manifest, self.folder.glob("round*.json")), key=_round)
 
     def _open(self, manifest: Path) -> Checkpoint:
         """A checkpoint, all files of which have been checked."""
@@ -159,7 +167,9 @@ class Checkpoints:
             body = json.loads(manifest.read_text(encoding="utf-8"))
             if body.pop("sha256") != _digest(body):
                 raise _DamagedError("the manifest does not have its checksum")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except OSError as error:
+            raise _unreadable(manifest, error) from error
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise _DamagedError("the manifest cannot be read") from error
         if body["experiment"] != self.records.identity:
             raise RunFolderError(
@@ -169,8 +179,10 @@ class Checkpoints:
             try:
                 with (self.folder / name).open("rb") as stream:
                     whole = hashlib.file_digest(stream, "sha256").hexdigest() == digest
+            except FileNotFoundError as error:
+                raise _DamagedError(f"{name} is gone") from error
             except OSError as error:
-                raise _DamagedError(f"{name} cannot be read") from error
+                raise _unreadable(self.folder / name, error) from error
             if not whole:
                 raise _DamagedError(f"{name} does not have its checksum")
         if lost := self.records.missing(body["tables"]):
@@ -195,6 +207,15 @@ class Checkpoints:
         for file in self.folder.iterdir():
             if file.name not in named:
                 file.unlink()
+
+
+def _unreadable(file: Path, error: OSError) -> RunFolderError:
+    """What may be readable again: no reason to redo anything."""
+    return RunFolderError(f"{file}: cannot be read ({error.strerror})")
+
+
+def _is_manifest(file: Path) -> bool:
+    return file.stem.removeprefix("round").isdecimal()
 
 
 def _round(manifest: Path) -> int:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from simulate.files import named, write_json, write_text
+from simulate.files import named, whole, write_json, write_text
 
 PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
 
@@ -186,10 +186,12 @@ class RunFolder(RecordedRun):
             self.status("running")
 
     def finish(self, summary: Mapping[str, Any], **facts: Any) -> None:
-        """The run is complete: the last records, and away with what only an unfinished run needs."""
-        self.status("finished", **facts)
-        write_json(self.path / "summary.json", summary)
-        tidy(self.path)
+        """The run is complete. The summary appears last, when nothing can fail any more for want of room."""
+        with whole(self.path / "summary.json") as stream:
+            stream.write((json.dumps(summary, indent=2) + "\n").encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+            self.status("finished", **facts)
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,22 @@ class AggregationError(ValueError):
     """An update that cannot be averaged; the message names the tensor."""
 
 
+def largest_element(update: Mapping[str, torch.Tensor]) -> float:
+    """The largest size of an element of an update.
+
+    Raises:
+        AggregationError: if it is not finite, or more than `LARGEST`.
+    """
+    found = [torch.stack(torch.aminmax(piece)) for piece in flat_pieces(update) if len(piece)]
+    largest = float(torch.stack(found).abs().max()) if found else 0.0
+    if largest <= LARGEST:
+        return largest
+    for name, tensor in update.items():
+        if tensor.numel() and not (size := float(tensor.abs().max())) <= LARGEST:
+            raise AggregationError(f"the update of {name} has an element of size {size}, more than {LARGEST:g}")
+    raise AssertionError("one of the tensors holds the largest element")
+
+
 class ExactSum:
     """The weighted sum of client updates, per tensor name, in int64 fixed point.
 
@@ -57,10 +73,7 @@ class ExactSum:
         Raises:
             AggregationError: if an element is not finite, or larger than `LARGEST`; then nothing is added.
         """
-        found = [torch.stack(torch.aminmax(piece)) for piece in flat_pieces(update) if len(piece)]
-        largest = float(torch.stack(found).abs().max()) if found else 0.0
-        if not largest <= LARGEST:
-            self._refuse(update)
+        largest = largest_element(update)
         for name, tensor in update.items():
             if name not in self.sums:
                 self.sums[name] = [torch.zeros(tensor.shape, dtype=torch.int64, device=tensor.device)]
@@ -79,13 +92,6 @@ class ExactSum:
                     continue
                 for total, piece in pieces(totals[0], part[group[0]]):
                     total += _grid(piece, scale, small)
-
-    @staticmethod
-    def _refuse(update: Mapping[str, torch.Tensor]) -> None:
-        """Name the first tensor that cannot be summed."""
-        for name, tensor in update.items():
-            if tensor.numel() and not (largest := float(tensor.abs().max())) <= LARGEST:
-                raise AggregationError(f"the update of {name} has an element of size {largest}, more than {LARGEST:g}")
 
     def merge(self, other: "ExactSum") -> None:
         """Add another worker's sum to this one, whose tensors it refers to from now on."""

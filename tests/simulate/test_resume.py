@@ -1,5 +1,7 @@
 """Interrupted and resumed is uninterrupted, bit for bit; damaged checkpoints; one process a folder."""
 
+import errno
+import hashlib
 import json
 import re
 import shutil
@@ -217,14 +219,39 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(part, harm, stopped):
         same_results(folder, whole)
 
 
-def test_without_a_whole_checkpoint_the_run_begins_again(stopped):
+def test_without_a_whole_checkpoint_nothing_is_removed_until_the_user_does(stopped):
     what, folder, whole = stopped
     for round_ in (2, 3):
         files_of(folder, round_)["tensors"].unlink()
-    with pytest.warns(UserWarning, match=r"round\d\.json: damaged .* redone, from round 1 on") as told:
+    (folder / "checkpoint" / "round3 (copy).json").write_text("[]")  # no manifest
+    left = sorted(file.name for file in folder.rglob("*"))
+    with (
+        pytest.warns(UserWarning, match=r"round\d\.json: damaged \(round\d\.safetensors is gone\)$") as told,
+        pytest.raises(RunFolderError, match="no checkpoint in it is whole; remove this folder to begin the run again"),
+    ):
         run(what, folder)
     assert len(told) == 2
-    assert resumed_after(folder) == [0]
+    assert set(left) <= {file.name for file in folder.rglob("*")}
+    shutil.rmtree(folder / "checkpoint")
+    run(what, folder)
+    assert resumed_after(folder)[-1] == 0
+    same_results(folder, whole)
+
+
+def test_what_cannot_be_read_now_is_no_damage(stopped, monkeypatch):
+    """An error of the file system passes: nothing is redone or removed for it."""
+    what, folder, whole = stopped
+    kept = sorted(file.name for file in (folder / "checkpoint").iterdir())
+
+    def failing(stream, algorithm):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", failing)
+        with pytest.raises(RunFolderError, match=r"safetensors: cannot be read \(Input/output error\)"):
+            run(what, folder)
+    assert sorted(file.name for file in (folder / "checkpoint").iterdir()) == kept
+    run(what, folder)
     same_results(folder, whole)
 
 
