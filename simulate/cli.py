@@ -565,18 +565,23 @@ def _is_interruption(error: BaseException | None) -> bool:
 
 
 def _explain(error: BaseException) -> NoReturn:
-    """End with one line where an error is a user's mistake; others, and with --debug all, are raised."""
+    """End with one line; with --debug the error is raised.
+
+    What an unexpected error says may quote text of the corpus, and may end in a log: without --debug only its place is
+    told.
+    """
     if "--debug" in sys.argv or not isinstance(error, Exception):
         raise error
     if isinstance(error, UsageError):
         what = error.format_message().replace("Value error, ", "").rstrip(".")
         line = f"{what}; see `{error.ctx.command_path if error.ctx else 'skipfl'} --help`"
     else:
-        from simulate.errors import one_line
+        from simulate.errors import one_line, recorded
 
         told = one_line(error)
         if told is None:
-            raise error
+            print(f"error: {recorded(error)}, a defect of skipfl or of a library; --debug shows all", file=sys.stderr)
+            sys.exit(1)
         line = told
     print(f"error: {line}", file=sys.stderr)
     sys.exit(2)

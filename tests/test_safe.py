@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from simulate import config, tuning
+from simulate import api, cli, config, tuning
 from simulate.engine import rounds
 from tests import bad_inputs
 from tests.bad_inputs import Case, lay_out, outcome
@@ -139,6 +139,23 @@ def test_an_unexpected_error_is_recorded_without_what_it_says(tiny_decoder, ner_
     record = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert record["status"] == "failed"
     assert re.fullmatch(r"KeyError at test_safe\.py:\d+", record["error"])
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_unexpected_error_is_told_without_what_it_says(debug, capsys, monkeypatch):
+    """Standard error may end in a log; whoever asks for --debug sees all."""
+
+    def fail(*_, **__):
+        raise KeyError("patient Xylophone")
+
+    monkeypatch.setattr(api, "simulate", fail)
+    monkeypatch.setattr(sys, "argv", ["skipfl", "run", "demo", "-o", "never", *(["--debug"] if debug else [])])
+    with pytest.raises(KeyError if debug else SystemExit) as ended:
+        cli.main()
+    if not debug:
+        assert ended.value.code == 1
+        told = r"error: KeyError at test_safe\.py:\d+, a defect of skipfl or of a library; --debug shows all\n"
+        assert re.fullmatch(told, capsys.readouterr().err)
 
 
 # One run through the real command on Ray, whose every trace is searched for its corpus.
