@@ -18,6 +18,7 @@ FAULTS = {
     "attack": "noise",
     "min_clients": 2,
 }
+HONEST = {key: value for key, value in FAULTS.items() if key not in ("byzantine", "attack")}
 FAULTY = {"rounds": 3, "faults": FAULTS, "partition": {"name": "dirichlet", "clients": 6, "alpha": 0.5, "min_size": 3}}
 
 
@@ -34,7 +35,7 @@ FAULTY = {"rounds": 3, "faults": FAULTS, "partition": {"name": "dirichlet", "cli
         ({"name": "head_only"}, "tiny_decoder", "text_corpus", {}),
         ({"name": "head_only"}, "tiny_encoder", "ner_corpus", HALF),
         ({"name": "layer_skipping", "layers": 2, "policy": "gradient_norm"}, "tiny_decoder", "ner_corpus", FAULTY),
-        ({"name": "scaffold"}, "tiny_encoder", "ner_corpus", SGD | FAULTY),
+        ({"name": "scaffold"}, "tiny_encoder", "ner_corpus", SGD | FAULTY | {"faults": HONEST}),
         ({"name": "fedper", "layers": 2, "personal_layers": 1}, "tiny_encoder", "text_corpus", FAULTY),
         ({"name": "layer_skipping", "budgets": [1, 3]}, "tiny_decoder", "text_corpus", {"aggregation": "trimmed_mean"}),
         ({"name": "lora"}, "tiny_decoder", "ner_corpus", FAULTY | {"aggregation": "median", "server": "adam"}),
