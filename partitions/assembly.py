@@ -6,7 +6,7 @@ from typing import Any
 from datasets import Dataset
 
 from partitions.corpus import Corpus, CorpusError, Task
-from partitions.examples import FEATURES, check_example, find_task, labels_of, quotable, quote
+from partitions.examples import FEATURES, KEYS, check_example, find_task, labels_of, quotable, quote
 from partitions.labels import NO_ENTITY
 
 MOST_LISTED = 20
@@ -51,7 +51,7 @@ def assemble(
                 unknown = labels_of(example, task) - known
                 if unknown and (split != "train" or given):
                     where = "corpus.labels" if given else "the train split's"
-                    raise CorpusError(f"label {quote(min(unknown))} is not among {where}: {_listed(known, given)}")
+                    raise CorpusError(f"{_first(unknown, example, task)} is not among {where}: {_listed(known, given)}")
             except CorpusError as error:
                 raise CorpusError(f"{place}: {error}") from None
             places[example["id"]] = place
@@ -85,6 +85,17 @@ def _check_labels(origin: str, examples: list[dict[str, Any]], task: Task, known
             f"{origin}: {len(known)} different labels among the {count} of its {len(examples)} examples; is the text "
             "in the label column? corpus.labels names the labels"
         )
+
+
+def _first(unknown: set[str], example: Mapping[str, Any], task: Task) -> str:
+    """The first of an example's labels that is unknown, by its place: it may be text."""
+    annotation = example[KEYS[task][1]]
+    if task == "classification":
+        return f"its label ({len(annotation)} characters)"
+    names = [tag[2:] for tag in annotation] if task == "ner" else annotation
+    position, name = next((place, name) for place, name in enumerate(names, 1) if name in unknown)
+    what = "the type of tag" if task == "ner" else "label"
+    return f"{what} {position} of {len(names)} ({len(name)} characters)"
 
 
 def _listed(labels: Iterable[str], given: bool) -> str:

@@ -1,7 +1,8 @@
 """Checks on labelled examples that come from a user's own files.
 
-Messages never quote clinical text: they hold keys, positions, counts, and of ids and labels, which may be text in the
-wrong column, only short single words (`quotable`); of tags, which a word may resemble ("I-131"), only their form.
+Messages never quote clinical text: they hold keys, positions, counts, and of ids and the train split's labels, which
+may be text in the wrong column, only short single words (`quotable`); of tags, which a word may resemble ("I-131"),
+only their form, and of unknown labels only the place.
 """
 
 from collections.abc import Mapping

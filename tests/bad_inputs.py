@@ -520,7 +520,7 @@ CORPORA = [
         (
             "a label that train does not have",
             "run demo corpus.path=mine",
-            splits(NER, other=NER.replace("problem", "test")),
+            splits(NER, other=NER.replace("problem", SECRET)),
         ),
         (
             "text in the place of the label",
@@ -613,7 +613,7 @@ CORPORA = [
             "run llama-3.2-1b-i2b2 corpus.path=mine",
             fixture(
                 "i2b2_2010",
-                line("reference_standard_for_test_data/concepts/0001.con", 1, f'c="{SECRET}" 1:0 1:0||t="drug"'),
+                line("reference_standard_for_test_data/concepts/0001.con", 1, f'c="{SECRET}" 1:0 1:0||t="{SECRET}"'),
             ),
         ),
         (

@@ -11,7 +11,6 @@ from pydantic import Field
 from partitions.assembly import Rows, assemble
 from partitions.corpus import Corpus, CorpusError, Task
 from partitions.entities import Entity, sentences, settle_overlaps, warn_of
-from partitions.examples import quote
 from partitions.files import AnnotatedNote, annotated_files, text_lines
 from partitions.reader import CorpusReader
 
@@ -126,7 +125,7 @@ def parse_concept(line: str) -> Concept:
     text, *positions, kind = match.groups()
     first_line, first_word, last_line, last_word = map(int, positions)
     if kind not in LABELS:
-        raise CorpusError(f"type {quote(kind)} is not among {', '.join(LABELS)}")
+        raise CorpusError(f"its type ({len(kind)} characters) is not among {', '.join(LABELS)}")
     if (last_line, last_word) < (first_line, first_word):
         raise CorpusError(f"ends at {last_line}:{last_word}, before its beginning at {first_line}:{first_word}")
     return Concept(text.casefold().split(), (first_line, first_word), (last_line, last_word), kind)

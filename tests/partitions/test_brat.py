@@ -145,7 +145,7 @@ def test_only_the_types_asked_for_are_read(tmp_path):
     assert Brat(path=tmp_path, types=["Problem"]).describe() == ("ner", ("Problem",))
     outer = "T2\tOuter 0 16\tChest pain train\n"
     write(tmp_path, {"train/train-note.ann": PAIN + outer, "test/test-note.ann": PAIN})
-    assert message(tmp_path).endswith("label 'Problem' is not among the train split's: 'Outer'")
+    assert message(tmp_path).endswith("(7 characters) is not among the train split's: 'Outer'")
     with pytest.raises(ValidationError, match="at least 1"):
         Brat(path=tmp_path, types=[])
 

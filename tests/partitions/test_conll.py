@@ -91,7 +91,7 @@ def test_describes_itself_without_files_where_the_labels_are_set(tmp_path):
     assert Conll(path=tmp_path / "absent", labels=["b", "a"]).describe() == ("ner", ("a", "b"))
     assert Conll(path=write(tmp_path)).describe() == ("ner", ("problem",))
     assert message(tmp_path, labels=["test"]).endswith(
-        "train.conll, line 1: label 'problem' is not among corpus.labels: 'test'"
+        "train.conll, line 1: the type of tag 1 of 3 (7 characters) is not among corpus.labels: 'test'"
     )
     with pytest.raises(ValidationError):
         Conll(path=tmp_path, scheme="bilou")

@@ -226,7 +226,7 @@ def test_empty_notes(folder):
             'c="cough" 5:5 5:5||t="problem"||a="present"',
             'not a concept; expected c="TEXT" LINE:WORD LINE:WORD||t="TYPE"',
         ),
-        ('c="cough" 5:5 5:5||t="person"', "type 'person' is not among problem, test, treatment"),
+        ('c="cough" 5:5 5:5||t="person"', "its type (6 characters) is not among problem, test, treatment"),
         ('c="cough" 5:5 5:4||t="problem"', "ends at 5:4, before its beginning at 5:5"),
         ('c="cough" 0:0 5:5||t="problem"', "0:0 is outside the note, which has 7 lines (from 1)"),
         ('c="cough" 7:0 8:0||t="problem"', "8:0 is outside the note, which has 7 lines (from 1)"),

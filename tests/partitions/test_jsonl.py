@@ -282,30 +282,38 @@ def test_splits_of_different_tasks(tmp_path):
 def test_labels_must_be_known(tmp_path):
     unseen = {**NER, "id": "n2", "tags": ["B-test", "O", "O"]}
     write(tmp_path, [NER], None, elsewhere("test", NER, unseen))
-    assert message(tmp_path) == "DIR/test.jsonl, line 2: label 'test' is not among the train split's: 'problem'"
+    unseen = "line 2: the type of tag 1 of 3 (4 characters) is not among the train split's: 'problem'"
+    assert message(tmp_path) == f"DIR/test.jsonl, {unseen}"
     assert Jsonl(path=tmp_path, labels=["problem", "test"]).load().labels == ("problem", "test")
     text = message(tmp_path, labels=["test"])
-    assert text == "DIR/train.jsonl, line 1: label 'problem' is not among corpus.labels: 'test'"
+    assert text == "DIR/train.jsonl, line 1: the type of tag 1 of 3 (7 characters) is not among corpus.labels: 'test'"
+
+
+def test_an_unknown_label_of_several_is_told_by_its_place(tmp_path):
+    write(tmp_path, [LABELS], elsewhere("validation", {**LABELS, "labels": ["R05", SECRET]}), [LABELS])
+    text = message(tmp_path)
+    known = "the train split's: 'R05', 'R50'"
+    assert text == f"DIR/validation.jsonl, line 1: label 2 of 2 (6 characters) is not among {known}"
 
 
 def test_a_label_that_may_be_text_is_not_quoted(tmp_path):
     rows = [{**TEXT, "id": f"t{index}", "label": f"class{index % 30}"} for index in range(60)]
     write(tmp_path, rows, [{**TEXT, "label": LONG}], rows)
     text = message(tmp_path)
-    assert text == "DIR/validation.jsonl, line 1: label of 280 characters is not among the train split's: 30 labels"
+    assert text == "DIR/validation.jsonl, line 1: its label (280 characters) is not among the train split's: 30 labels"
     write(tmp_path, [TEXT], [{**TEXT, "label": f"{SECRET} has gout"}], [TEXT])
-    unseen = "label of 15 characters is not among"
+    unseen = "its label (15 characters) is not among"
     assert message(tmp_path) == f"DIR/validation.jsonl, line 1: {unseen} the train split's: 'Cardiology'"
     text = message(tmp_path, labels=["Cardiology", "Heart / Lung"])
     assert text == f"DIR/validation.jsonl, line 1: {unseen} corpus.labels: 'Cardiology', 'Heart / Lung'"
     write(tmp_path, [TEXT], [{**TEXT, "label": "患者有痛风"}], [TEXT])  # a sentence: "the patient has gout"
-    assert "line 1: label of 5 characters is not among" in message(tmp_path)
+    assert "line 1: its label (5 characters) is not among" in message(tmp_path)
     write(tmp_path, [TEXT, {**TEXT, "id": "t2", "label": f"{SECRET} has gout"}], [{**TEXT, "label": "Gout"}], [TEXT])
-    text = message(tmp_path)
-    assert text == "DIR/validation.jsonl, line 1: label 'Gout' is not among the train split's: 'Cardiology', 1 more"
+    unseen = "line 1: its label (4 characters) is not among the train split's: 'Cardiology', 1 more"
+    assert message(tmp_path) == f"DIR/validation.jsonl, {unseen}"
     write(tmp_path, [{**TEXT, "label": f"{SECRET} has gout"}], [TEXT], [TEXT])
     text = message(tmp_path)
-    assert text == "DIR/validation.jsonl, line 1: label 'Cardiology' is not among the train split's: 1 labels"
+    assert text == "DIR/validation.jsonl, line 1: its label (10 characters) is not among the train split's: 1 labels"
     write(tmp_path, [{**TEXT, "id": LONG}, {**TEXT, "id": LONG}], [TEXT], [TEXT])
     assert message(tmp_path) == "DIR/train.jsonl, line 2: id of 280 characters is already at DIR/train.jsonl, line 1"
 

@@ -103,7 +103,7 @@ def test_digits_of_a_csv_become_names_where_integers_have_names(tmp_path):
     digits = TableFolder(path=tmp_path, **NOTES, label_names=["2", "1", "ill", "well"]).load()
     assert list(digits.splits["train"]["label"]) == ["1", "2", "ill"]  # a name is itself, even if it is a number
     write(tmp_path, train="note,outcome\na,1\nb,3\n")
-    expected = "DIR/train.csv, line 3: label '3' is not among corpus.labels: 'ill', 'well'"
+    expected = "DIR/train.csv, line 3: its label (1 characters) is not among corpus.labels: 'ill', 'well'"
     assert message(tmp_path, **settings) == expected
 
 
