@@ -56,8 +56,7 @@ class SharedFolder:
         descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             with self.alone(f"{name}.size"):
-                if os.fstat(descriptor).st_size < size:  # a write into a mapped file that finds no room is a crash
-                    os.posix_fallocate(descriptor, 0, size)
+                _allocate(descriptor, size)
         except OSError as error:
             raise SharedFolderError(f"{file}: no room for {size / 1e9:.3g} GB ({error.strerror})") from error
         finally:
@@ -74,6 +73,19 @@ class SharedFolder:
         """Let go; the last worker to do so removes the folder."""
         os.close(self._held)
         sweep()
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Take room on the disk for all of a file: a write into a mapped file that finds none is a crash."""
+    there = os.fstat(descriptor).st_size
+    if there >= size:
+        return
+    if allocate := getattr(os, "posix_fallocate", None):  # not on macOS
+        allocate(descriptor, 0, size)
+        return
+    os.lseek(descriptor, there, os.SEEK_SET)
+    while there < size:
+        there += os.write(descriptor, bytes(min(1 << 20, size - there)))
 
 
 def folder_of(key: str) -> Path:

@@ -17,13 +17,14 @@ from partitions.cache import cache_folder
 from simulate.clients.tasks import TASKS
 from simulate.clients.training import train_mode
 from simulate.engine.prefix_cache import PrefixCache, PrefixCacheError, PrefixCacheSettings
-from simulate.engine.shared import SharedFolder
+from simulate.engine.shared import SharedFolder, SharedFolderError
 from simulate.models import ModelError
 from simulate.models.attention import is_causal, remove_causal_mask
 from simulate.models.backbone import checkpoint_gradients
 from simulate.models.encoded import IGNORED, Encoded, flat
 from simulate.models.prefix import Prefix, frozen_blocks
 from simulate.models.structure import Structure, find_structure
+from tests.fault_suite import small_disk
 from tests.runs import experiment, require_same_bits, run, same_results, tensors, timeless
 from tests.simulate.test_models import DECODERS, EACH_HEAD, TAGS, config_of
 
@@ -209,6 +210,25 @@ def test_no_room_on_the_disk_is_said(monkeypatch) -> None:
     ):
         PrefixCache(folder, PrefixCacheSettings(), {"train": texts("ner")}, [np.arange(7)], 2)
     folder.close()
+
+
+def test_room_is_taken_where_the_system_has_no_call_for_it(monkeypatch, tmp_path) -> None:
+    """As on macOS: on a disk of 4 MB all of 3 MB is written, also behind what is there, and 6 MB are refused."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    try:
+        with small_disk(tmp_path / "disk", 4), monkeypatch.context() as patch:
+            patch.setenv("SKIPFL_CACHE", str(tmp_path / "disk"))
+            folder = SharedFolder("small")
+            folder.tensor("states", 10, torch.float32)[:] = 1
+            states = folder.tensor("states", 750_000, torch.float32)
+            assert states.sum() == 10
+            assert (folder.path / "states").stat().st_blocks * 512 >= 3_000_000
+            with pytest.raises(SharedFolderError, match=r"states2: no room for 0\.006 GB \(No space left on device\)"):
+                folder.tensor("states2", 1_500_000, torch.float32)
+            del states
+            folder.close()
+    except PermissionError as error:
+        pytest.skip(str(error))
 
 
 def hold(key: str, ready) -> None:
