@@ -75,7 +75,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a client's update.
+    """What became of what a client sent: of its update, or of the scores that it had measured.
 
     Attributes:
         status: ok, which alone is averaged; dropped before it trained; late; rejected by the server; or skipped, in a

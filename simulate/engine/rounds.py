@@ -47,7 +47,7 @@ class RoundLoop:
         self.folder = folder
         self.checkpoints = checkpoints
         self.totals = {"bytes_up": 0, "bytes_down": 0, "bytes_setup": 0}
-        self.faults = dict.fromkeys(("dropped", "late", "rejected", "skipped"), 0)
+        self.faults = dict.fromkeys(("dropped", "late", "rejected", "rejected_scores", "skipped"), 0)
         self.trained: set[int] = set()  # since the last checkpoint
         self.history: list[tuple[int, Scores]] = []
         self.stopped = False
@@ -160,6 +160,7 @@ class RoundLoop:
         losses = [(report.loss or 0.0) * report.examples for report in averaged]
         loss = sum(losses) / sum(report.examples for report in averaged) if averaged else None
         lost = {what: sum(row["status"] == what for row in rows) for what in ("dropped", "late", "rejected")}
+        lost["rejected_scores"] = sum(row["scores_status"] == "rejected" for row in rows)
         lost["skipped"] = int(learned.skipped)
         for what, count in lost.items():
             self.faults[what] += count

@@ -22,11 +22,19 @@ from simulate.method import Turn
 
 @dataclass
 class Traffic:
-    """Bytes of one client and round beside its update: up, down, and of the set-up transfer."""
+    """What one client sends and gets in a round beside its update.
+
+    Attributes:
+        up: bytes of its scores.
+        down: bytes of the global values, and of what was agreed.
+        setup: bytes of the set-up transfer.
+        scores: what became of its scores; None where it sent none.
+    """
 
     up: int = 0
     down: int = 0
     setup: int = 0
+    scores: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class Learned:
 
     def rows(self, number: int) -> list[dict[str, Any]]:
         """The rows of clients.csv, of a round of this number."""
+        beside = ((report, self.traffic[report.client]) for report in self.reports)
         return [
             {
                 "round": number,
@@ -54,14 +63,16 @@ class Learned:
                 "loss": report.loss,
                 "update_norm": report.update_norm,
                 "layers": " ".join(map(str, report.layers)),
-                "bytes_up": self.traffic[report.client].up + report.bytes_up,
-                "bytes_down": self.traffic[report.client].down,
-                "bytes_setup": self.traffic[report.client].setup,
+                "bytes_up": traffic.up + report.bytes_up,
+                "bytes_down": traffic.down,
+                "bytes_setup": traffic.setup,
                 "seconds": round(report.seconds, 4),
                 "status": report.verdict.status,
                 "reason": report.verdict.reason,
+                "scores_status": traffic.scores.status if traffic.scores else "",
+                "scores_reason": traffic.scores.reason if traffic.scores else "",
             }
-            for report in self.reports
+            for report, traffic in beside
         ]
 
 
@@ -215,11 +226,12 @@ class Server:
         """
         method = self.job.method
         if method.measure(turn):
-            total, sizes = self._visit("measure", turn, clients, weight)
+            total, sent = self._visit("measure", turn, clients, weight)
             unknown = torch.zeros(len(self.facts.structure.blocks))  # where no client has sent finite scores
             agreed = replace(turn, scores=tuple(total.average().get("scores", unknown).tolist()))
-            for client, size in sizes.items():
+            for client, (size, verdict) in sent.items():
                 traffic[client].up += size
+                traffic[client].scores = verdict
         elif method.follows_change(turn):
             agreed = replace(turn, scores=self._moved())
         else:

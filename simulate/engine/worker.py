@@ -127,7 +127,7 @@ class Worker:
     def _global(self, name: str) -> torch.Tensor:
         return self.extras[name] if name in self.extras else self.start[name]
 
-    def measure(self, turn: Turn, total_weight: int, state: State | None) -> tuple[int, State | None]:
+    def measure(self, turn: Turn, total_weight: int, state: State | None) -> tuple[tuple[int, Verdict], State | None]:
         """Measure the importance of the blocks for one client, and add it to this worker's sum.
 
         Args:
@@ -136,7 +136,10 @@ class Worker:
             state: as for `train`.
 
         Returns:
-            Bytes of the encoded scores, and the client's state as it was.
+            Bytes of the encoded scores and what became of them, and the client's state as it was.
+
+        Raises:
+            AggregationError: if the scores cannot be averaged and are not to be rejected.
         """
         measure = self.job.method.measure(turn)
         assert measure is not None
@@ -144,12 +147,14 @@ class Worker:
         self._mode(())
         scores = measure(self.model, self.structure, self._batches(turn, "measure"), self.task.loss)
         payload = self.channel.encode({"scores": torch.tensor(scores, dtype=torch.float32)})
+        verdict = OK
         try:
             self._add(self.channel.decode(payload), len(self.job.shards[turn.client]), total_weight)
-        except AggregationError:
+        except AggregationError as error:
             if not self.job.faults.rejects:
                 raise
-        return len(payload), state
+            verdict = Verdict("rejected", str(error))
+        return (len(payload), verdict), state
 
     def train(self, turn: Turn, total_weight: int, state: State | None) -> tuple[ClientReport, State | None]:
         """Train one client, add its update to this worker's sum, and report.

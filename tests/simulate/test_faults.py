@@ -2,6 +2,9 @@
 
 import io
 import itertools
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,16 +12,19 @@ import pytest
 import torch
 import yaml
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from simulate.api import replay
 from simulate.api import run as run_command
 from simulate.config import ConfigError, build
 from simulate.engine.executors import Task
 from simulate.engine.faults import FaultSettings
 from simulate.engine.serial_executor import SerialExecutor
+from simulate.exchange.aggregation import AggregationError
 from simulate.exchange.channel import Float32Channel, PayloadError
 from simulate.exchange.pieces import l2_norm
 from simulate.method import Turn
+from tests.conftest import write_corpus
 from tests.runs import experiment, run, scope_shapes, tensors, timeless
 
 SGD = {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}
@@ -208,7 +214,7 @@ def test_a_round_without_updates_is_skipped(tiny_decoder, ner_corpus, tmp_path):
     assert (clients["bytes_setup"] > 0).tolist() == [True] * 4 + [False] * 4
     assert clients[["steps", "bytes_up", "bytes_down"]].to_numpy().sum() == 0
     assert clients["loss"].isna().all()
-    assert summary["faults"] == {"dropped": 8, "late": 0, "rejected": 0, "skipped": 2}
+    assert summary["faults"] == {"dropped": 8, "late": 0, "rejected": 0, "rejected_scores": 0, "skipped": 2}
     saved = load_file(tmp_path / "run" / "model" / "exchanged.safetensors")
     before = load_file(tiny_decoder / "model.safetensors")
     assert sum(torch.equal(saved[name], before[name]) for name in saved if name in before) > 15
@@ -254,6 +260,48 @@ def test_a_client_that_diverges_is_rejected_if_asked(tiny_decoder, ner_corpus, t
     assert set(clients["status"]) == {"rejected"}
     assert clients["reason"].str.contains("diverged: loss|has an element of size").all()
     assert pd.read_csv(tmp_path / "run" / "rounds.csv")["skipped"].tolist() == [0, 1, 1]
+
+
+@pytest.fixture
+def poisoned(tiny_decoder, tmp_path) -> tuple[Path, Path]:
+    """A model that is NaN where it reads the first word, and a corpus in which only notes of one site of three do."""
+    model = Path(shutil.copytree(tiny_decoder, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["model.embed_tokens.weight"][3] = torch.nan  # behind padding, unknown and end
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    corpus = write_corpus(tmp_path / "corpus", "ner", {"train": 60, "validation": 20, "test": 20})
+    for file in corpus.iterdir():
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for row in rows:
+            row["tokens"] = [word if word != "word0" else "word1" for word in row["tokens"]]
+            if file.stem == "train" and row["group"] == "site1":
+                row["tokens"], row["tags"] = [*row["tokens"], "word0"], [*row["tags"], "O"]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return model, corpus
+
+
+def test_scores_that_cannot_be_averaged_are_rejected_and_recorded(poisoned, tmp_path):
+    """The client of the poisoned site measures NaN in both rounds; the others' mean alone says which block is best."""
+    model, corpus = poisoned
+    settings = {"partition": {"name": "natural", "clients": 3, "min_size": 3}}
+    method = {"name": "layer_skipping", "layers": 1, "policy": "gradient_norm"}
+    with pytest.raises(AggregationError, match="the update of scores has an element of size nan"):
+        run(experiment(model, corpus, method, **settings), tmp_path / "strict")
+    summary = run(experiment(model, corpus, method, faults={"reject": True}, **settings), tmp_path / "run")
+    rounds, clients = (pd.read_csv(tmp_path / "run" / f"{table}.csv") for table in ("rounds", "clients"))
+    assert clients["client"].tolist() == [0, 1, 2] * 2
+    assert clients["status"].tolist() == clients["scores_status"].tolist() == ["ok", "rejected", "ok"] * 2
+    reasons = clients["scores_reason"].tolist()
+    assert reasons[1::3] == ["the update of scores has an element of size nan, more than 262144"] * 2
+    assert clients["scores_reason"].isna().sum() == 4
+    assert rounds["rejected_scores"].tolist() == rounds["rejected"].tolist() == [0, 1, 1]
+    assert summary["faults"] == {"dropped": 0, "late": 0, "rejected": 2, "rejected_scores": 2, "skipped": 0}
+    assert rounds["test_loss"].notna().all()
+    assert clients["layers"].nunique() == 1
+    for client in (0, 1):
+        found = replay(tmp_path / "run", 2, client)
+        assert found.differing == []
+        assert {"scores_status", "scores_reason"} < set(found.compared)
 
 
 def test_bounds_suffer_no_faults_of_what_they_do_not_do(tiny_decoder, ner_corpus, tmp_path):
