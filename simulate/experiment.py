@@ -27,12 +27,13 @@ from simulate.engine.faults import FaultSettings
 from simulate.engine.job import Job, ModelFacts
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCounts
-from simulate.engine.records import RunFolder, check_free, state_of, tidy
+from simulate.engine.records import RecordedRun, RunFolder, check_free, state_of, tidy
 from simulate.engine.rounds import Round, RoundLoop
 from simulate.engine.server import Server
 from simulate.errors import recorded
 from simulate.export import export
 from simulate.models.backbone import ModelSettings, load_tokenizer
+from simulate.models.digests import model_digests
 from simulate.models.encoded import Encoded
 from simulate.models.token_cache import digests, tokenized
 
@@ -138,13 +139,20 @@ def run(
         RunFolderError, ModelError, MethodError: before any training.
     """
     experiment, corpus, splits = prepared.experiment, prepared.corpus, prepared.splits
-    if state_of(folder, experiment.resolved()) != "interrupted":
+    model = model_digests(experiment.model)
+    if state_of(folder, experiment.resolved()) == "interrupted":
+        begun = RecordedRun(folder, experiment.resolved())
+        begun.require_partition(partition_record(prepared))
+        begun.require_model(model)
+        begun.require_device(workers.device)
+    else:
         check_free(folder)
     reset_peak()
     job = job_of(prepared, workers)
     workers.start(job)
     facts: ModelFacts = workers.first("facts")
-    with RunFolder(folder, experiment.resolved()) as records:
+    where = {"device": workers.device, "workers": workers.workers, "threads": experiment.engine.threads}
+    with RunFolder(folder, experiment.resolved(), model, **where) as records:
         try:
             records.partition(partition_record(prepared))
             scored = {name: splits[name] for name in ("validation", "test")}
@@ -161,12 +169,7 @@ def run(
                 name: {"examples": split.truncated, "words": split.lost_words, "in_windows": split.in_windows}
                 for name, split in splits.items()
             }
-            facts_of_run: dict[str, Any] = {
-                "device": workers.device,
-                "workers": workers.workers,
-                "threads": experiment.engine.threads,
-            }
-            records.finish(summary, **facts_of_run, truncated=truncated)
+            records.finish(summary, truncated=truncated)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             if not (folder / "summary.json").is_file():  # with it, the run is complete

@@ -39,6 +39,15 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def sync(folder: Path) -> None:
+    """Have the names of a folder's files survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8: readers see the old file or the whole new one."""
     with whole(path) as stream:

@@ -14,10 +14,11 @@ from simulate.engine.checkpoint import Checkpoints
 from simulate.engine.clock import Clock
 from simulate.engine.cohort import named
 from simulate.engine.executors import make_executor
-from simulate.engine.records import LOCK, RecordedRun, check_unused, environment
+from simulate.engine.records import RecordedRun, check_unused, environment
 from simulate.engine.rounds import Round
 from simulate.engine.server import Server, cohort_of
 from simulate.experiment import forget_corpora, job_of, partition_record, prepare
+from simulate.models.digests import model_digests
 from simulate.study import Watcher
 
 MEASURED = ("seconds",)
@@ -67,7 +68,7 @@ def replay(folder: Path, number: int, client: int, watcher: Watcher, stop: bool 
 
     Raises:
         ConfigError: if there is no run in the folder, no such round, or no such client in it.
-        RunFolderError: if another process writes the folder, or the corpus is no longer that of the run.
+        RunFolderError: if another process writes the folder, or corpus or model are no longer those of the run.
         DivergenceError, AggregationError, ...: as the visit raised when it was recorded.
     """
     experiment = recorded(folder, ["engine.executor=serial"])
@@ -75,19 +76,19 @@ def replay(folder: Path, number: int, client: int, watcher: Watcher, stop: bool 
     rounds = int(load(folder).summaries["rounds"].iloc[0]) if finished else experiment.rounds
     if not 1 <= number <= rounds:
         raise ConfigError(f"--round {number}: the rounds of {folder} are 1 to {rounds}")
-    if (folder / LOCK).exists():
-        check_unused(folder)
+    check_unused(folder)
     records = RecordedRun(folder, experiment.resolved())
     try:
         prepared = prepare(experiment)
     finally:
         forget_corpora()
     records.require_partition(partition_record(prepared))
+    records.require_model(model_digests(experiment.model))
     with make_executor(experiment.engine) as workers:
         job = job_of(prepared, workers)
         _require_in_cohort(client, number, cohort_of(job, experiment.cohort, number), len(job.shards))
         found = Checkpoints(records, None).read(last=number - 1)
-        if changed := records.other_versions(environment()):
+        if changed := records.other_versions(environment() | {"device": workers.device}):
             warnings.warn(f"{folder}: redone with other {changed} than it ran with; last bits may differ", stacklevel=2)
         workers.start(job)
         server = Server(job, workers.first("facts"), experiment.cohort, workers)

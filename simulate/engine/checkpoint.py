@@ -8,7 +8,6 @@ until it trains again, so that methods without client memory cost nothing here. 
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,11 @@ from safetensors.torch import load_file
 
 from simulate.engine.records import RecordedRun, RunFolderError
 from simulate.exchange.channel import State
-from simulate.files import write_tensors, write_text
+from simulate.files import sync, write_tensors, write_text
+
+FORMAT = 2
+"""Of what a checkpoint holds, and of the tables that grow on behind it: higher with each change of either. Checkpoints
+of format 1 have no number."""
 
 KEPT = 2
 """Checkpoints of a run that are on disk at once."""
@@ -85,7 +88,9 @@ class Checkpoints:
             facts: to remember, plain data.
             clients: those that trained since the last checkpoint (read or written here), with what each keeps.
         """
-        self.folder.mkdir(exist_ok=True)
+        if not self.folder.is_dir():
+            self.folder.mkdir()
+            sync(self.records.path)
         for client, state in clients:
             if state is not None:
                 self._clients[client] = self._save(f"client{client}-round{round_}.safetensors", state)
@@ -95,6 +100,7 @@ class Checkpoints:
         files = {name: self._digests[name] for name in (file, *self._clients.values())}
         body = _plain(
             {
+                "format": FORMAT,
                 "experiment": self.records.identity,
                 "round": round_,
                 "tensors": file,
@@ -106,7 +112,7 @@ class Checkpoints:
         )
         text = json.dumps({"sha256": _digest(body), **body})
         write_text(self.folder / f"round{round_}.json", text)
-        _sync(self.folder)
+        sync(self.folder)
         self._forget(keep=self._manifests()[-KEPT:])
         self._digests = files
 
@@ -119,7 +125,7 @@ class Checkpoints:
             last: the round that it may be after at most.
 
         Raises:
-            RunFolderError: if it is that of another experiment, or a file cannot be read now.
+            RunFolderError: if it is that of another experiment or format, or a file cannot be read now.
         """
         damaged = []
         found = None
@@ -171,6 +177,12 @@ class Checkpoints:
             raise _unreadable(manifest, error) from error
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise _DamagedError("the manifest cannot be read") from error
+        if (found := body.get("format", 1)) != FORMAT:
+            raise RunFolderError(
+                f"{manifest}: a checkpoint of format {found}, where this version of skipfl reads format {FORMAT}: go "
+                f"on with the version that began this run (environment.json names it), or remove {self.folder} to "
+                "begin the run again"
+            )
         if body["experiment"] != self.records.identity:
             raise RunFolderError(
                 f"{manifest}: a checkpoint of another experiment; remove {self.folder} to begin this run again"
@@ -230,12 +242,3 @@ def _plain(body: Mapping[str, Any]) -> Any:
 def _digest(body: Mapping[str, Any]) -> str:
     """A digest of plain data."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Have the names of a folder's files survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

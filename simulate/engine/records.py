@@ -6,6 +6,7 @@ the process ends, however it ends.
 """
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from simulate.files import named, whole, write_json, write_text
+from simulate.files import named, sync, whole, write_json, write_text
 
 PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
 
@@ -36,6 +37,10 @@ LOCK = ".lock"
 
 WHERE = ("executor", "workers", "address", "checkpoint_every")
 """Settings of the engine that change nothing in what comes out of a run."""
+
+
+DECISIVE = ("python", "packages", "platform", "commit", "device")
+"""What of an environment may decide the last bits of a result."""
 
 
 class RunFolderError(ValueError):
@@ -78,15 +83,54 @@ class RecordedRun:
                 "began: restore it, or begin another run in another folder"
             )
 
+    def require_model(self, digests: Mapping[str, str]) -> None:
+        """Refuse a model that is not read from what it was when the run began, as far as its record tells.
+
+        Args:
+            digests: the SHA-256 of each file, by name.
+
+        Raises:
+            RunFolderError: if a file has changed, is gone, or was not there.
+        """
+        before = self._environment_before().get("model_sha256", digests)
+        for name in sorted({*before, *digests}):
+            if before.get(name) != digests.get(name):
+                now = "has changed" if name in before and name in digests else "is gone" if name in before else "is new"
+                raise RunFolderError(
+                    f"{self.path}: {name} of the model {now} since this run began: restore the model, or begin another "
+                    "run in another folder"
+                )
+
+    def require_device(self, device: str) -> None:
+        """Refuse to go on elsewhere than on the device where the run was last, as far as its record tells.
+
+        Args:
+            device: cpu or cuda, as `engine.device: auto` may be either.
+
+        Raises:
+            RunFolderError: if it is the other.
+        """
+        before = _last(self._environment_before()).get("device", device)
+        if before != device:
+            remedy = "hide the GPU (CUDA_VISIBLE_DEVICES=)" if device == "cuda" else "go on where there is a GPU"
+            raise RunFolderError(
+                f"{self.path}: this run was on {before} so far, and would not come to the same results on {device}: "
+                f"{remedy}, or begin another run in another folder"
+            )
+
     def other_versions(self, here: Mapping[str, Any]) -> str:
-        """What is another in an environment than where the run last went on, in words; empty if nothing is.
+        """What of `DECISIVE` is another here than where the run was last, in words; empty if nothing is.
 
         Raises:
             RunFolderError: if there is no environment.json that can be read.
         """
-        before = _read_json(self.path / "environment.json")
-        last = before["resumed"][-1] if before.get("resumed") else before
-        return " and ".join(key for key in ("python", "packages", "platform") if last.get(key) != here[key])
+        last = _last(_read_json(self.path / "environment.json"))
+        return " and ".join(key for key in DECISIVE if key in last and key in here and last[key] != here[key])
+
+    def _environment_before(self) -> dict[str, Any]:
+        """What environment.json holds; nothing where the run was killed before it was written."""
+        file = self.path / "environment.json"
+        return _read_json(file) if file.is_file() else {}
 
 
 class RunFolder(RecordedRun):
@@ -95,24 +139,32 @@ class RunFolder(RecordedRun):
     Args:
         path: the folder, created here.
         config: the resolved experiment.
+        model: the SHA-256 of each file that the model is read from, by name.
+        where: what environment.json says beside `environment`, such as the device.
 
     Raises:
         RunFolderError: if the folder holds anything else, or another process writes it.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, config: Mapping[str, Any], model: Mapping[str, str] | None = None, **where: Any
+    ) -> None:
         super().__init__(path, config)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _hold(path)
         try:
             self.interrupted = state_of(path, config) == "interrupted"
-            self._environment = environment()
+            self._environment = environment() | where
             if self.interrupted:
                 self._clean()
             else:
                 check_free(path)
                 header = f"# skipfl run {path.name}/config.yaml"
                 write_text(path / "config.yaml", f"{header}\n{yaml.safe_dump(dict(config), sort_keys=False)}")
+                sync(path)
+                sync(path.parent)
+            if model is not None:
+                self._environment.setdefault("model_sha256", dict(model))
             self.status("running")
         except BaseException:
             self._lock.release()
@@ -150,13 +202,7 @@ class RunFolder(RecordedRun):
         write_json(self.path / "environment.json", self._environment)
 
     def partition(self, record: Mapping[str, Any]) -> None:
-        """Write partition.json.
-
-        Raises:
-            RunFolderError: as `require_partition`, if an interrupted run goes on.
-        """
-        if self.interrupted:
-            self.require_partition(record)
+        """Write partition.json."""
         write_json(self.path / "partition.json", record)
 
     def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -232,18 +278,32 @@ def check_free(path: Path) -> None:
 
 
 def check_unused(path: Path) -> None:
-    """Refuse a folder that another process is writing.
+    """Refuse a folder that another process is writing; it is only read, and may be one that cannot be written to.
 
     Raises:
         RunFolderError: if it is.
     """
-    _hold(path).release()
+    if not (path / LOCK).exists():
+        return
+    descriptor = os.open(path / LOCK, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _used(path) from error
+    finally:
+        os.close(descriptor)
 
 
 def tidy(path: Path) -> None:
-    """Remove from the folder of a finished run what only an unfinished one needs."""
-    shutil.rmtree(path / "checkpoint", ignore_errors=True)
-    (path / LOCK).unlink(missing_ok=True)
+    """Remove from the folder of a finished run what only an unfinished one needs, when all else is on the disk."""
+    checkpoint, lock = path / "checkpoint", path / LOCK
+    if not checkpoint.exists() and not lock.exists():
+        return
+    for folder in (path / "model", path):
+        if folder.is_dir():
+            sync(folder)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    lock.unlink(missing_ok=True)
 
 
 def _hold(path: Path) -> FileLock:
@@ -251,10 +311,12 @@ def _hold(path: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunFolderError(
-            f"{path}: another process is writing this run; wait for it, or give another folder"
-        ) from error
+        raise _used(path) from error
     return lock
+
+
+def _used(path: Path) -> RunFolderError:
+    return RunFolderError(f"{path}: another process is writing this run; wait for it, or give another folder")
 
 
 def _extent(file: Path, length: int | None) -> list[Any]:
@@ -266,6 +328,11 @@ def _extent(file: Path, length: int | None) -> list[Any]:
             sha.update(part)
             read += len(part)
     return [read, sha.hexdigest()]
+
+
+def _last(environment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of an environment that of the process that went on last."""
+    return environment["resumed"][-1] if environment.get("resumed") else environment
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -1,16 +1,21 @@
 """One client's visit done again is what was recorded of it, to the last digit; and the folder is as it was."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from simulate.api import replay
 from simulate.cli import main
+from simulate.engine.records import RunFolderError
 from simulate.engine.serial_executor import SerialExecutor
 from tests.command import skipfl
 from tests.runs import experiment, run
@@ -181,6 +186,43 @@ def test_other_versions_are_told_of(interrupted, tmp_path):
     shutil.copytree(interrupted, folder)
     environment = json.loads((folder / "environment.json").read_text())
     environment["packages"]["torch"] = "1.0"
+    environment["device"] = "cuda"
     (folder / "environment.json").write_text(json.dumps(environment))
-    with pytest.warns(UserWarning, match="redone with other packages than it ran with; last bits may differ"):
+    with pytest.warns(UserWarning, match="redone with other packages and device than it ran with; last bits may"):
         assert replay(folder, 3, _member(folder, 3)).differing == []
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Within the block nobody can write into a folder; root, who may do all, has it mounted so."""
+    if os.geteuid():
+        subprocess.run(["chmod", "-R", "a-w", folder], check=True)
+        undo = ["chmod", "-R", "u+w", folder]
+    else:
+        for options in (["--bind", folder, folder], ["-o", "remount,bind,ro", folder]):
+            if subprocess.run(["mount", *options], capture_output=True).returncode:
+                subprocess.run(["umount", folder], capture_output=True)
+                pytest.skip("nothing can be mounted here")
+        undo = ["umount", "--lazy", folder]  # tensors that were read may still be mapped
+    try:
+        yield
+    finally:
+        subprocess.run(undo, check=True)
+
+
+def test_an_archive_that_nobody_can_write_to(interrupted, tmp_path):
+    """Its lock is left of the process that was stopped."""
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted, folder)
+    assert (folder / ".lock").is_file()
+    with read_only(folder):
+        with pytest.raises(OSError, match=r"Read-only|denied"):
+            (folder / "file").touch()
+        assert replay(folder, 3, _member(folder, 3)).differing == []
+
+
+def test_a_run_that_is_being_written_is_left_alone(interrupted, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted, folder)
+    with FileLock(folder / ".lock"), pytest.raises(RunFolderError, match="another process is writing this run"):
+        replay(folder, 3, _member(folder, 3))

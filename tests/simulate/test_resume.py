@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 import warnings
@@ -14,7 +15,7 @@ from filelock import FileLock
 
 from simulate.api import replay
 from simulate.config import ConfigError, resumable
-from simulate.engine.checkpoint import Checkpoints
+from simulate.engine.checkpoint import FORMAT, Checkpoints
 from simulate.engine.records import RunFolder, RunFolderError
 from simulate.engine.serial_executor import SerialExecutor
 from simulate.experiment import forget_corpora
@@ -290,6 +291,55 @@ def test_a_checkpoint_of_another_experiment_is_refused(stopped, tiny_decoder, ne
         run(what, folder)
 
 
+@pytest.mark.parametrize("other", [None, FORMAT + 1])
+def test_a_checkpoint_of_another_format_is_refused(other, stopped):
+    """Of an older version, which gave none a number, or of a newer one: by its number, not by what it may lack."""
+    what, folder, whole = stopped
+    for round_ in (2, 3):
+        manifest = files_of(folder, round_)["manifest"]
+        body = json.loads(manifest.read_text())
+        del body["sha256"], body["facts"]["ledger"], body["format"]
+        body |= {} if other is None else {"format": other}
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        manifest.write_text(json.dumps({"sha256": digest, **body}))
+    kept = sorted(file.name for file in (folder / "checkpoint").iterdir())
+    told = (
+        rf"round3\.json: a checkpoint of format {other or 1}, where this version of skipfl reads format {FORMAT}: "
+        r"go on with the version that began this run \(.*\), or remove .*checkpoint to begin the run again$"
+    )
+    for go_on in (lambda: run(what, folder), lambda: replay(folder, 4, 1)):
+        with pytest.raises(RunFolderError, match=told):
+            go_on()
+    assert sorted(file.name for file in (folder / "checkpoint").iterdir()) == kept
+    shutil.rmtree(folder / "checkpoint")
+    run(what, folder)
+    same_results(folder, whole)
+
+
+def test_whoever_changes_what_is_remembered_raises_the_format(stopped):
+    """This is format 2: a run goes on only from a checkpoint of its own format, and in tables of its columns."""
+    _, folder, _ = stopped
+    body = json.loads(files_of(folder, 3)["manifest"].read_text())
+    assert (body["format"], FORMAT) == (2, 2)
+    assert set(body) == {"sha256", "format", "experiment", "round", "tensors", "clients", "files", "tables", "facts"}
+    assert set(body["facts"]) == {
+        *("changes", "ledger", "visited", "transfers"),
+        *("totals", "faults", "history", "stopped", "seconds_total", "lost_workers"),
+    }
+    assert set(body["facts"]["faults"]) == {"dropped", "late", "rejected", "rejected_scores", "skipped"}
+    rounds, clients = (pd.read_csv(folder / f"{table}.csv") for table in ("rounds", "clients"))
+    assert [column for column in rounds if not column.startswith(("validation_", "test_"))] == [
+        *("round", "train_loss", "bytes_up", "bytes_down", "bytes_setup", "bytes_total", "bytes_setup_total"),
+        *("clients", "dropped", "late", "rejected", "rejected_scores", "skipped"),
+        *("seconds_train", "seconds_aggregate", "seconds_evaluate", "seconds_worker_load", "seconds_worker_prefix"),
+        *("seconds_worker_steps", "seconds_worker_send", "seconds_total", "epsilon"),
+    ]
+    assert list(clients) == [
+        *("round", "client", "examples", "steps", "loss", "update_norm", "layers"),
+        *("bytes_up", "bytes_down", "bytes_setup", "seconds", "status", "reason", "scores_status", "scores_reason"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("split", "change"),
     [
@@ -322,14 +372,101 @@ def test_a_corpus_that_changed_is_noticed(split, change, tiny_decoder, ner_corpu
     assert resumed_after(folder)[-1] == 1
 
 
-def test_a_record_without_digests_of_the_corpus_is_that_of_an_older_run(tiny_decoder, ner_corpus, tmp_path):
-    what = experiment(tiny_decoder, ner_corpus)
+@pytest.fixture
+def own_model(tiny_decoder, tmp_path):
+    """A copy of the small model that a test may change."""
+    return Path(shutil.copytree(tiny_decoder, tmp_path / "model"))
+
+
+def test_a_model_that_changed_is_noticed(own_model, ner_corpus, tmp_path):
+    """The last bit of the weights, a setting, a word of the vocabulary, and files of the tokenizer come and gone; a
+    model that is back, by way of a link to where it has been moved, is the one that the run began with."""
+    (own_model / "merges.txt").touch()
+    what = experiment(own_model, ner_corpus, rounds=3)
+    run(what, tmp_path / "whole")
     folder = interrupted(what, tmp_path / "run", 9)
-    record = json.loads((folder / "partition.json").read_text())
-    del record["corpus_sha256"]
-    (folder / "partition.json").write_text(json.dumps(record))
+    before = {file: file.read_bytes() for file in own_model.iterdir()}
+    changes = {
+        "model.safetensors": lambda old: old[:-1] + bytes([old[-1] ^ 1]),
+        "config.json": lambda old: old.replace(b'"rms_norm_eps": 1e-06', b'"rms_norm_eps": 2e-06'),
+        "tokenizer.json": lambda old: old.replace(b'"word3"', b'"wordz"'),
+        "merges.txt": None,
+        "vocab.txt": lambda old: b"word1",
+    }
+    for name, change in changes.items():
+        file = own_model / name
+        if change is None:
+            file.unlink()
+            now = "is gone"
+        else:
+            old = before.get(file, b"")
+            file.write_bytes(change(old))
+            assert file.read_bytes() != old
+            now = "has changed" if file in before else "is new"
+        for go_on in (lambda: run(what, folder), lambda: replay(folder, 1, 0)):
+            forget_corpora()
+            with pytest.raises(RunFolderError, match=rf"run: {name} of the model {now} since this run began: restore"):
+                go_on()
+        file.unlink(missing_ok=True)
+        if file in before:
+            file.write_bytes(before[file])
+    forget_corpora()
+    own_model.rename(tmp_path / "elsewhere")
+    own_model.symlink_to(tmp_path / "elsewhere")
     run(what, folder)
+    assert resumed_after(folder) == [1]
+    same_results(folder, tmp_path / "whole")
+
+
+def test_random_weights_do_not_depend_on_those_in_the_folder(own_model, ner_corpus, tmp_path):
+    what = experiment(own_model, ner_corpus, reading={"max_length": 32, "pretrained": False})
+    folder = interrupted(what, tmp_path / "run", 9)
+    recorded = json.loads((folder / "environment.json").read_text())["model_sha256"]
+    assert set(recorded) == {"config.json", "tokenizer.json", "tokenizer_config.json"}
+    (own_model / "model.safetensors").unlink()
+    run(what, folder)
+    assert resumed_after(folder) == [1]
+
+
+@pytest.mark.parametrize(
+    ("before", "here", "remedy"),
+    [
+        ("cuda", "cpu", "go on where there is a GPU"),
+        ("cpu", "cuda", r"hide the GPU \(CUDA_VISIBLE_DEVICES=\)"),
+    ],
+)
+def test_a_run_does_not_go_on_on_another_device(before, here, remedy, stopped):
+    """As `engine.device: auto` may have it; what is recorded is that of the process that went on last."""
+    what, folder, whole = stopped
+    file = folder / "environment.json"
+    record = json.loads(file.read_text())
+    assert record["device"] == "cpu"
+    file.write_text(json.dumps(record | {"resumed": [*record.get("resumed", []), record | {"device": before}]}))
+    executor = SerialExecutor(what.engine)
+    executor.device = here
+    told = rf"was on {before} so far, and would not come to the same results on {here}: {remedy}, or begin another run"
+    with pytest.raises(RunFolderError, match=told):
+        run(what, folder, executor)
+    file.write_text(json.dumps(record))
+    run(what, folder)
+    same_results(folder, whole)
+
+
+def test_a_record_without_digests_and_device_is_that_of_an_older_run(stopped):
+    what, folder, whole = stopped
+    for name, keys in {"partition": ["corpus_sha256"], "environment": ["model_sha256", "device", "commit"]}.items():
+        file = folder / f"{name}.json"
+        record = json.loads(file.read_text())
+        file.write_text(json.dumps({key: value for key, value in record.items() if key not in keys}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(what, folder)
+    same_results(folder, whole)
     assert "corpus_sha256" in json.loads((folder / "partition.json").read_text())
+    record = json.loads((folder / "environment.json").read_text())
+    assert set(record["model_sha256"]) >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert record["resumed"][-1]["device"] == "cpu"
+    assert "device" not in record  # nobody knows where it began
 
 
 def test_a_killed_start_leaves_a_folder_that_can_be_used(tiny_decoder, ner_corpus, tmp_path):
@@ -376,6 +513,36 @@ def test_other_versions_are_told_of(tiny_decoder, ner_corpus, tmp_path):
     folder = interrupted(what, tmp_path / "run", 9)
     environment = json.loads((folder / "environment.json").read_text())
     environment["packages"]["torch"] = "1.0"
+    environment["commit"] = "0" * 40
     (folder / "environment.json").write_text(json.dumps(environment))
-    with pytest.warns(UserWarning, match="goes on with other packages than it began with"):
+    with pytest.warns(UserWarning, match="goes on with other packages and commit than it began with"):
         run(what, folder)
+
+
+def test_checkpoints_go_when_what_came_out_is_on_the_disk(tiny_decoder, ner_corpus, tmp_path, monkeypatch):
+    """The names of the model's files and of the summary are synced, in this order, before a checkpoint is removed."""
+    done = []
+
+    def noted(kind, name, what):
+        original = getattr(kind, name)
+
+        def wrapped(*arguments, **options):
+            done.append((name, what(*arguments)))
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(kind, name, wrapped)
+
+    noted(os, "fsync", lambda descriptor: os.fstat(descriptor).st_ino)
+    noted(Path, "replace", lambda file, target: target.name)
+    noted(shutil, "rmtree", lambda folder, **_: folder.name)
+    folder = tmp_path / "run"
+    run(experiment(tiny_decoder, ner_corpus), folder)
+    last = {what: place for place, what in enumerate(done)}
+    places = [
+        last["replace", "exchanged.safetensors"],
+        last["fsync", (folder / "model").stat().st_ino],
+        last["fsync", folder.stat().st_ino],
+        last["rmtree", "checkpoint"],
+    ]
+    assert places == sorted(places)
+    assert places[0] < last["replace", "summary.json"] < places[2]
