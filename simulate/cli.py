@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
 import sys
 import warnings
 from collections.abc import Mapping
-from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -20,6 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from baselines import COMPARED, METHODS
+from simulate import options
+from simulate.ending import again, code_of, going_on
+from simulate.folders import NewFolders
 from simulate.signals import Signals
 
 app = typer.Typer(
@@ -29,13 +29,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-UsageError: Any = typer.BadParameter.__base__  # click's own, which typer installs or brings along
 console = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
-signals = Signals()
-
-INTERRUPTED = 130
-"""What typer makes of a KeyboardInterrupt."""
+signals, new_folders = Signals(), NewFolders()
 
 SOURCE = "A preset (see `skipfl list`) or a YAML file."
 Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help=SOURCE)]
@@ -97,8 +93,8 @@ def run(
         raise typer.BadParameter("give a preset, a YAML file, or --resume DIR")
     else:
         experiment = load(source, overrides or [])
-    folder = output or _new_folder(f"{experiment.name}-{experiment.parts['method']}-seed{experiment.seed}")
-    signals.to_go_on = partial(_again if resume else _going_on, folder, output)
+    folder = output or new_folders.make(f"{experiment.name}-{experiment.parts['method']}-seed{experiment.seed}")
+    signals.to_go_on = partial(again if resume else going_on, folder, output)
     api.simulate({folder: experiment}, console)
     _table([folder])
     _wrote(*sorted(folder.iterdir()))
@@ -168,10 +164,10 @@ def compare(
     from simulate import api
     from simulate.config import name_of
 
-    names = _names("--methods", methods) or COMPARED
-    folder = output or _new_folder(f"{name_of(source)}-compare")
-    signals.to_go_on = partial(_again, folder, output)
-    runs = api.compare(source, folder, names, _seeds(seeds), overrides or [], console)
+    names = options.names("--methods", methods) or COMPARED
+    folder = output or new_folders.make(f"{name_of(source)}-compare")
+    signals.to_go_on = partial(again, folder, output)
+    runs = api.compare(source, folder, names, options.seeds(seeds), overrides or [], console)
     table = folder / "comparison.csv"
     _table(runs, table)
     figure, *_ = curves.overview(frames.load(runs))
@@ -207,10 +203,10 @@ def tune(
     from simulate.config import name_of
     from simulate.tuning import read_grid
 
-    folder = output or _new_folder(f"{name_of(source)}-tune")
-    signals.to_go_on = partial(_again, folder, output)
-    names = _names("--methods", methods) or list(COMPARED)
-    table = api.tune(source, folder, read_grid(grid or []), names, _seeds(seeds), overrides or [], console)
+    folder = output or new_folders.make(f"{name_of(source)}-tune")
+    signals.to_go_on = partial(again, folder, output)
+    names = options.names("--methods", methods) or list(COMPARED)
+    table = api.tune(source, folder, read_grid(grid or []), names, options.seeds(seeds), overrides or [], console)
     console.print(trials.text(table))
     _wrote(folder / "tuned.yaml", folder / "trials.csv", folder / "trials")
 
@@ -239,10 +235,10 @@ def ablate(
     from simulate import api
     from simulate.config import name_of
 
-    folder = output or _new_folder(f"{name_of(source)}-ablate")
-    signals.to_go_on = partial(_again, folder, output)
-    ratios = _numbers("--skip-ratios", skip_ratios, float)
-    runs = api.ablate(source, folder, ratios, _seeds(seeds), overrides or [], console)
+    folder = output or new_folders.make(f"{name_of(source)}-ablate")
+    signals.to_go_on = partial(again, folder, output)
+    ratios = options.numbers("--skip-ratios", skip_ratios, float)
+    runs = api.ablate(source, folder, ratios, options.seeds(seeds), overrides or [], console)
     found = frames.load(runs)
     rows = tables.ablation(found)
     console.print(tables.text(rows))
@@ -288,7 +284,7 @@ def report(
     """
     from results import frames, report
 
-    budgets = [report.budgets.read_bytes(words) for words in _names("--budget", budget)]
+    budgets = [report.budgets.read_bytes(words) for words in options.names("--budget", budget)]
     sections = report.report(frames.load(folders), budgets, target)
     console.print(report.text(sections))
     if output:
@@ -371,7 +367,7 @@ def partition(
     from simulate import api
     from simulate.config import name_of
 
-    stem = output or _new_folder(f"{name_of(source)}-partition") / "partition"
+    stem = output or new_folders.make(f"{name_of(source)}-partition") / "partition"
     stem = stem.with_suffix("") if stem.suffix in (".png", ".pdf", ".json") else stem
     file = stem.with_name(f"{stem.name}.json")
     with TemporaryDirectory() as unseen:  # nothing is written where it shall be before all of it is known
@@ -429,11 +425,11 @@ def bench(
 
     found = {
         name: workloads.find_workload(name, rounds=rounds, clients=clients, cohort=cohort, held_out=held_out)
-        for name in _items(workload)
+        for name in options.items(workload)
     }
-    trained = {name: workloads.variants_of(name, _items(variants)) for name in found}
-    contestants = race.check_peers(_items(peers))
-    folder = output or _new_folder("bench")
+    trained = {name: workloads.variants_of(name, options.items(variants)) for name in found}
+    contestants = race.check_peers(options.items(peers))
+    folder = output or new_folders.make("bench")
     records = race.run_race(race.Race(found, trained, contestants, repeats, workers), folder, console)
     runs = results.load(records)
     console.print(results.text(results.comparison(runs)))
@@ -482,56 +478,6 @@ def _wrote(*paths: Path) -> None:
     console.print("wrote " + ", ".join(str(path) for path in paths))
 
 
-def _new_folder(name: str) -> Path:
-    """A folder of its own under runs/."""
-    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _again(folder: Path, output: Path | None) -> str:
-    """The command that was given, with the folder that it writes."""
-    command, *rest = sys.argv[1:]
-    return shlex.join(["skipfl", command, *([] if output else ["-o", str(folder)]), *rest])
-
-
-def _going_on(folder: Path, output: Path | None) -> str:
-    """The command that goes on with a run; the one that was given, where it has not begun."""
-    begun = (folder / "config.yaml").is_file()
-    return shlex.join(["skipfl", "run", "--resume", str(folder)]) if begun else _again(folder, output)
-
-
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def _names(option: str, text: str) -> list[str]:
-    """What an option lists; nothing only where it was not given."""
-    from simulate.config import ConfigError
-
-    names = _items(text)
-    if text and not names:
-        raise ConfigError(f"{option} {text!r}: expected names separated by commas")
-    return names
-
-
-Number = TypeVar("Number", int, float)
-
-
-def _numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
-    from simulate.config import ConfigError
-
-    try:
-        numbers = [kind(item) for item in _items(text)]
-    except ValueError as error:
-        raise ConfigError(f"{option} {text!r}: expected numbers separated by commas") from error
-    if not numbers:
-        raise ConfigError(f"{option} is empty: expected numbers separated by commas")
-    return numbers
-
-
-def _seeds(text: str) -> list[int] | None:
-    return _numbers("--seeds", text, int) if text else None
-
-
 def _first_lines(table: Mapping[str, str]) -> dict[str, str]:
     """What each registered class is: the first line of its module's docstring, or of its own."""
     from simulate.registry import find
@@ -544,47 +490,9 @@ def _first_lines(table: Mapping[str, str]) -> dict[str, str]:
 def main() -> None:
     """Run a command. A user's mistake ends in one line on stderr and exit code 2; SIGINT in 130, SIGTERM in 143."""
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
-    with signals:
-        try:
-            code = app(prog_name="skipfl", standalone_mode=False)
-        except BaseException as error:
-            if not _is_interruption(error):
-                _explain(error)
-            code = INTERRUPTED
-        if code == INTERRUPTED:
-            print(signals.message, file=sys.stderr)
-            code = 128 + (signals.last or signal.SIGINT)
+    with signals, new_folders:
+        code = code_of(partial(app, prog_name="skipfl", standalone_mode=False), signals)
     sys.exit(code)
-
-
-def _is_interruption(error: BaseException | None) -> bool:
-    """Whether an error comes of a KeyboardInterrupt, whatever a library has made of it."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
-
-
-def _explain(error: BaseException) -> NoReturn:
-    """End with one line; with --debug the error is raised.
-
-    What an unexpected error says may quote text of the corpus, and may end in a log: without --debug only its place is
-    told.
-    """
-    if "--debug" in sys.argv or not isinstance(error, Exception):
-        raise error
-    if isinstance(error, UsageError):
-        what = error.format_message().replace("Value error, ", "").rstrip(".")
-        line = f"{what}; see `{error.ctx.command_path if error.ctx else 'skipfl'} --help`"
-    else:
-        from simulate.errors import one_line, recorded
-
-        told = one_line(error)
-        if told is None:
-            print(f"error: {recorded(error)}, a defect of skipfl or of a library; --debug shows all", file=sys.stderr)
-            sys.exit(1)
-        line = told
-    print(f"error: {line}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":
