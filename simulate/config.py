@@ -21,7 +21,7 @@ from simulate.engine.evaluation import EvaluateSettings
 from simulate.engine.executors import EngineSettings
 from simulate.engine.faults import FaultSettings
 from simulate.engine.prefix_cache import PrefixCacheSettings
-from simulate.engine.records import WHERE
+from simulate.engine.records import WHERE, state_of
 from simulate.method import MethodError
 from simulate.models.backbone import ModelSettings
 from simulate.registry import UnknownNameError, find, suggest
@@ -158,13 +158,20 @@ def resumable(folder: Path, overrides: Sequence[str] = ()) -> Experiment:
         overrides: of engine settings that change nothing in what comes out, such as ``engine.workers=1``.
 
     Raises:
-        ConfigError: if there is no run in the folder, or an override would make another experiment of it.
+        ConfigError: if there is no run in the folder, its settings are not those of this version, or an override would
+            make another experiment of it.
     """
     free = [f"engine.{key}" for key in WHERE]
     for override in overrides:
         if (key := override.partition("=")[0]) not in free:
             raise ConfigError(f"{key} cannot be changed in a run that goes on; only {', '.join(free)} can")
-    return recorded(folder, overrides)
+    experiment = recorded(folder, overrides)
+    if state_of(folder, experiment.resolved()) == "new":
+        raise ConfigError(
+            f"{folder}: config.yaml does not hold all settings of a run as this version of skipfl has them; go on with "
+            "the version that began it (environment.json names it)"
+        )
+    return experiment
 
 
 def read(source: str | Path) -> dict[str, Any]:

@@ -139,12 +139,8 @@ def run(
         RunFolderError, ModelError, MethodError: before any training.
     """
     experiment, corpus, splits = prepared.experiment, prepared.corpus, prepared.splits
-    model = model_digests(experiment.model)
     if state_of(folder, experiment.resolved()) == "interrupted":
-        begun = RecordedRun(folder, experiment.resolved())
-        begun.require_partition(partition_record(prepared))
-        begun.require_model(model)
-        begun.require_device(workers.device)
+        require_same(prepared, folder, workers.device)
     else:
         check_free(folder)
     reset_peak()
@@ -152,7 +148,7 @@ def run(
     workers.start(job)
     facts: ModelFacts = workers.first("facts")
     where = {"device": workers.device, "workers": workers.workers, "threads": experiment.engine.threads}
-    with RunFolder(folder, experiment.resolved(), model, **where) as records:
+    with RunFolder(folder, experiment.resolved(), model_digests(experiment.model), **where) as records:
         try:
             records.partition(partition_record(prepared))
             scored = {name: splits[name] for name in ("validation", "test")}
@@ -178,6 +174,24 @@ def run(
             raise
         tidy(folder)
     return summary
+
+
+def require_same(prepared: Prepared, folder: Path, device: str) -> None:
+    """Refuse to go on with an interrupted run of an experiment from anything else than it began with.
+
+    Args:
+        prepared: the experiment, as it is now.
+        folder: of its run.
+        device: where it would go on, cpu or cuda.
+
+    Raises:
+        RunFolderError: if corpus, partition, model or device are no longer what they were.
+        ModelError: if the model is not there any more.
+    """
+    begun = RecordedRun(folder, prepared.experiment.resolved())
+    begun.require_partition(partition_record(prepared))
+    begun.require_model(model_digests(prepared.experiment.model))
+    begun.require_device(device)
 
 
 def partition_record(prepared: Prepared) -> dict[str, Any]:

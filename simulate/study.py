@@ -8,11 +8,11 @@ from typing import Protocol
 from baselines import METHODS
 from results.frames import SHARED_SETTINGS, difference, flatten
 from simulate.config import ConfigError, Experiment, load, part, shown
-from simulate.engine.executors import Executor, check_engine, make_executor
+from simulate.engine.executors import Executor, check_engine, make_executor, resolve_device
 from simulate.engine.records import check_free, check_unused, state_of, tidy
 from simulate.engine.rounds import Round
 from simulate.engine.shared import sweep
-from simulate.experiment import forget_corpora, prepare, read_corpus, run
+from simulate.experiment import forget_corpora, prepare, read_corpus, require_same, run
 from simulate.plan import outline
 from simulate.registry import suggest
 
@@ -162,6 +162,9 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> None:
         prepare(experiment)
     for engine in {each.engine for each in runs.values()}:
         check_engine(engine)
+    for folder, experiment in runs.items():
+        if states[folder] == "interrupted":
+            require_same(prepare(experiment), folder, resolve_device(experiment.engine.device))
 
 
 def fitting(overrides: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:

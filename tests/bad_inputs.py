@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from simulate.cli import main
+from simulate.config import load
 from tests.conftest import save_with_tokenizer, write_corpus
 from tests.results.conftest import write_run
 
@@ -288,6 +289,7 @@ def cases() -> Iterator[Case]:
     yield from MODELS
     yield from OUTPUTS
     yield from RECORDS
+    yield from RESUMED
     yield from REPLAYS
     yield from OPTIONS
 
@@ -808,12 +810,35 @@ def begun(**records: str) -> Prepare:
     def write(folder: Path) -> None:
         RECORDED(folder)
         (folder / "begun").mkdir()
-        (folder / "mine.yaml").rename(folder / "begun" / "config.yaml")
+        settings = load(folder / "mine.yaml").resolved()
+        (folder / "mine.yaml").unlink()
+        (folder / "begun" / "config.yaml").write_text(yaml.safe_dump(settings))
         files({f"begun/{name}.json": content for name, content in records.items()})(folder)
 
     return write
 
 
+def older(folder: Path) -> None:
+    """The folder `begun` of a version that had a setting less."""
+    begun()(folder)
+    config = folder / "begun" / "config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    del settings["prefix_cache"]
+    config.write_text(yaml.safe_dump(settings))
+
+
+OTHER_MODEL = json.dumps({"model_sha256": {"config.json": "0" * 64}})
+RESUMED = _part(
+    "Runs to go on with",
+    ("no such folder", "run --resume nowhere"),
+    ("a folder of runs", "run --resume study"),
+    ("another folder as well", "run --resume begun -o out", begun()),
+    ("a setting changed", "run --resume begun train.lr=0.1", begun()),
+    ("a run of another version, with other settings", "run --resume begun", older),
+    ("clients that hold something else now", "run --resume begun", begun(partition='{"clients": []}')),
+    ("another model than it began with", "run --resume begun", begun(environment=OTHER_MODEL)),
+    ("an environment that breaks off", "run --resume begun", begun(environment='{"python": ')),
+)
 REPLAYS = _part(
     "Visits to be redone",
     ("no such folder", "replay nowhere --round 1 --client 0"),
@@ -824,6 +849,7 @@ REPLAYS = _part(
     ("a client that was not drawn", "replay begun --round 1 --client 0", begun()),
     ("no client", "replay begun --round 1", begun()),
     ("clients that hold something else now", "replay begun --round 1 --client 0", begun(partition='{"clients": []}')),
+    ("another model than it ran with", "replay begun --round 1 --client 1", begun(environment=OTHER_MODEL)),
     ("an environment that breaks off", "replay begun --round 1 --client 1", begun(environment='{"python": ')),
 )
 

@@ -248,6 +248,12 @@ def fill(folder: Path) -> Path:
     return file
 
 
+def needing_room(moments: list[Moment]) -> list[Moment]:
+    """The moments of a run at which it has still something to write; the last is before it is marked as finished."""
+    (last,) = (place for place, at in enumerate(moments) if (at.stage, at.step) == ("finish", "sync 1"))
+    return moments[: last + 1]
+
+
 def full_disks(setting: Setting, count: int, rng: np.random.Generator) -> list[Injection]:
     """A run on whose disk there is no room left at so many moments, and room again each time that it has ended."""
     injections: list[Injection] = []
@@ -255,7 +261,7 @@ def full_disks(setting: Setting, count: int, rng: np.random.Generator) -> list[I
     with small_disk(folder / "disk"):
         (folder / "disk" / "out").mkdir()
         (folder / "out").symlink_to(folder / "disk" / "out")
-        for moment in draw(setting.moments, count, rng):
+        for moment in draw(needing_room(setting.moments), count, rng):
             known = len(resumptions(folder))
             victim = Victim(*command(folder), cwd=folder)
             filler = None
