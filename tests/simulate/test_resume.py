@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from simulate.api import replay
+from simulate.api import replay, simulate
 from simulate.config import ConfigError, resumable
 from simulate.engine.checkpoint import FORMAT, Checkpoints
 from simulate.engine.records import RunFolder, RunFolderError
@@ -416,6 +416,18 @@ def test_a_model_that_changed_is_noticed(own_model, ner_corpus, tmp_path):
     run(what, folder)
     assert resumed_after(folder) == [1]
     same_results(folder, tmp_path / "whole")
+
+
+def test_a_study_is_refused_before_its_first_run(stopped, tmp_path):
+    """The second of two runs was interrupted, and its model is another now: the first is not begun."""
+    what, folder, _ = stopped
+    file = folder / "environment.json"
+    record = json.loads(file.read_text())
+    record["model_sha256"]["model.safetensors"] = "0" * 64
+    file.write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match=r"cut: model\.safetensors of the model has changed"):
+        simulate({tmp_path / "first": what.model_copy(update={"seed": 1}), folder: what})
+    assert not (tmp_path / "first").exists()
 
 
 def test_random_weights_do_not_depend_on_those_in_the_folder(own_model, ner_corpus, tmp_path):
