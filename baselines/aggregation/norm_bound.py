@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from simulate.aggregator import Aggregator
-from simulate.exchange.aggregation import largest_element
+from simulate.exchange.aggregation import check_elements
 from simulate.exchange.channel import State
 from simulate.exchange.pieces import l2_norm
 
@@ -28,5 +28,5 @@ class NormBound(Aggregator):
         norm = l2_norm(update)
         if not norm > self.bound:
             return update
-        largest_element(update)  # what cannot be averaged as it is does not become good by being shortened
+        check_elements(update)  # what cannot be averaged as it is does not become good by being shortened
         return {name: tensor * (self.bound / norm) for name, tensor in update.items()}

@@ -1,5 +1,6 @@
-"""Peak resident memory of this process since a moment."""
+"""Memory of this process: its peak since a moment, and what becomes of what is freed."""
 
+import ctypes
 import resource
 import sys
 from contextlib import suppress
@@ -7,6 +8,22 @@ from pathlib import Path
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of mallopt, from glibc's malloc.h."""
+
+
+def keep_freed() -> None:
+    """Have this process keep memory that it frees, for the next large tensors, where the C library is glibc.
+
+    Otherwise every tensor of more than 32 MB comes from the system anew, which takes longer to hand it out, a page at a
+    time and zeroed, than one pass over it takes: gradients come and go with every client.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def reset_peak() -> None:

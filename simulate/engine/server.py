@@ -11,6 +11,7 @@ from simulate.engine.checkpoint import Checkpoint
 from simulate.engine.clock import Clock
 from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.executors import Executor, Task
+from simulate.engine.memory import keep_freed
 from simulate.engine.job import ClientReport, Job, ModelFacts, Verdict
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
@@ -87,6 +88,7 @@ class Server:
     """
 
     def __init__(self, job: Job, facts: ModelFacts, settings: CohortSettings, executor: Executor) -> None:
+        keep_freed()
         torch.set_num_threads(job.threads)  # the matrix products made here are then the same bits as in a worker
         self.job = job
         self.facts = facts

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from math import prod
 from typing import Any
 
@@ -15,15 +16,16 @@ from simulate.clients.tasks import TASKS
 from simulate.clients.training import Batch, DivergenceError, learning_rate, train_client, train_mode
 from simulate.engine.clock import Clock
 from simulate.engine.job import OK, ClientReport, Job, ModelFacts, Verdict
-from simulate.engine.memory import peak_mb, reset_peak
+from simulate.engine.memory import keep_freed, peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCache, PrefixCounts, kept_blocks
 from simulate.engine.shared import SharedFolder
 from simulate.engine.weights import load
 from simulate.exchange.aggregation import AggregationError, ExactSum
 from simulate.exchange.channel import Float32Channel, Payload, PayloadError, State
-from simulate.exchange.pieces import l2_norm
+from simulate.exchange.pieces import l2_norm, take_changes
 from simulate.method import Turn, Visit
 from simulate.models.backbone import checkpoint_gradients
+from simulate.models.last_block import LastBlock
 from simulate.models.prefix import Prefix
 
 
@@ -40,6 +42,7 @@ class Worker:
         self.job = job
         self.task = TASKS[job.task](job.labels)
         self.channel = Float32Channel()
+        keep_freed()
         reset_peak()
         self.folder = SharedFolder(job.key)
         try:
@@ -68,6 +71,8 @@ class Worker:
             self.start[name] = self.model.get_parameter(name).detach()
         self.autocast = torch.autocast(job.device, torch.bfloat16, enabled=job.train.precision == "bf16")
         self.prefix, self.cache, self.counts = self._split_off()
+        last = LastBlock(self.model, self.structure)
+        self.last = last if not job.train.gradient_checkpointing and last.fits() else None
         self.clean = True  # the model holds `start`
         self.sum: ExactSum | None = None
 
@@ -177,7 +182,9 @@ class Worker:
         exchanged = job.method.selected(self.structure, turn)
         self._select((*exchanged, *self.scope.personal))
         start = self._load(state)
-        start |= self._begin(start, turn)
+        own = self._begin(start, turn)
+        start |= own
+        clean = self.clean and not own
         memory = {name: tensor.to(job.device) for name, tensor in (state or {}).items() if name not in self.trainable}
         self.clean = False
         self._mode(tuple(self.trained))
@@ -197,8 +204,8 @@ class Worker:
             )
         clock.lap("steps")
         kept = {name: self.trained[name].detach().cpu().clone() for name in self.scope.personal}
-        change = self._change(start, exchanged)
-        norm = l2_norm(change)
+        change, norm = self._change(start, exchanged)
+        self.clean = clean
         diverged = not math.isfinite(result.loss + norm)
         if diverged and not job.faults.rejects:
             raise DivergenceError(
@@ -222,15 +229,13 @@ class Worker:
         )
         return report, (kept or None) if verdict is OK else state
 
-    @torch.no_grad()
-    def _change(self, start: State, exchanged: Sequence[str]) -> State:
-        """What training has changed: where the channel wants it, or in place, for the next visit begins anew."""
+    def _change(self, start: State, exchanged: Sequence[str]) -> tuple[State, float]:
+        """What training has changed, where the channel wants it, and its L2 norm. The model is as at the start again."""
         shapes = {name: tuple(self.trained[name].shape) for name in exchanged}
-        slots = self.channel.slots(shapes) if self.job.device == "cpu" else {}
-        return {
-            name: torch.sub(parameter, start[name], out=slots.get(name, parameter.detach()))
-            for name, parameter in self.trained.items()
-        }
+        change = self.channel.slots(shapes) if self.job.device == "cpu" else {}
+        change |= {name: torch.empty_like(self.trained[name]) for name in self.trained.keys() - change.keys()}
+        change = {name: change[name] for name in self.trained}
+        return change, take_changes(self.trained, start, change)
 
     def _submit(self, turn: Turn, payload: Payload, steps: int, weight: int, total_weight: int) -> Verdict:
         """Add what arrives of an encoded update to this worker's sum, unless it is late or cannot be used."""
@@ -322,7 +327,7 @@ class Worker:
     def _forward(self, batch: Batch) -> torch.Tensor:
         """The model's logits for a batch without its labels."""
         states = batch.pop("states", None)
-        with self.autocast:
+        with self.autocast, self.last.reading(batch["input_ids"]) if self.last else nullcontext():
             if states is None:
                 return self.model(**batch).logits
             assert self.prefix is not None

@@ -7,10 +7,14 @@ import torch
 PIECE = 1 << 16
 """Elements of a piece: 512 kB in float64."""
 
+GPU_PIECE = 1 << 24
+"""The same on a GPU, where what counts is how often work is begun."""
+
 
 def pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
     """The same pieces of several contiguous tensors of equal size, as flat views."""
-    return zip(*(tensor.detach().reshape(-1).split(PIECE) for tensor in tensors), strict=True)
+    size = PIECE if tensors[0].device.type == "cpu" else GPU_PIECE
+    return zip(*(tensor.detach().reshape(-1).split(size) for tensor in tensors), strict=True)
 
 
 def groups(state: Mapping[str, torch.Tensor]) -> Iterator[list[str]]:
@@ -36,13 +40,47 @@ def joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 def flat_pieces(state: Mapping[str, torch.Tensor]) -> Iterator[torch.Tensor]:
     """All elements, a piece at a time."""
     for group in groups(state):
-        yield from joined([state[name] for name in group]).split(PIECE)
+        for (piece,) in pieces(joined([state[name] for name in group])):
+            yield piece
 
 
 def l2_norm(state: Mapping[str, torch.Tensor]) -> float:
     """The L2 norm over all tensors together, summed in float64."""
+    return _root([_square(piece) for piece in flat_pieces(state)])
+
+
+@torch.no_grad()
+def take_changes(
+    values: Mapping[str, torch.Tensor], start: Mapping[str, torch.Tensor], out: Mapping[str, torch.Tensor]
+) -> float:
+    """Put what has changed since the start into other tensors, and the start into the values, once through memory.
+
+    Args:
+        values: what has changed; as `start` in the end.
+        start: tensors for all of these names.
+        out: gets the differences, values - start.
+
+    Returns:
+        The L2 norm of all differences together, summed in float64.
+    """
     squares = []
-    for piece in flat_pieces(state):
-        exact = piece.to(torch.float64)
-        squares.append(exact.dot(exact))
+    for group in groups(values):
+        if len(group) > 1:
+            now, before, change = ([state[name].detach() for name in group] for state in (values, start, out))
+            torch._foreach_copy_(change, torch._foreach_sub(now, before))
+            torch._foreach_copy_(now, before)
+            squares.append(_square(joined(change)))
+            continue
+        for now, before, change in pieces(*(state[group[0]] for state in (values, start, out))):
+            squares.append(_square(torch.sub(now, before, out=change)))
+            now.copy_(before)
+    return _root(squares)
+
+
+def _square(piece: torch.Tensor) -> torch.Tensor:
+    exact = piece.to(torch.float64)
+    return exact.dot(exact)
+
+
+def _root(squares: list[torch.Tensor]) -> float:
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from simulate.exchange.aggregation import LARGEST, ROUNDING_BITS, AggregationError, ExactSum, _grid
+from simulate.exchange.aggregation import LARGEST, ROUNDING_BITS, AggregationError, ExactSum, _add
 from simulate.exchange.channel import Float32Channel
 from simulate.exchange.ledger import Ledger
-from simulate.exchange.pieces import PIECE, l2_norm
+from simulate.exchange.pieces import PIECE, l2_norm, take_changes
 
 CHANNEL = Float32Channel()
 
@@ -99,13 +99,19 @@ def test_average_agrees_with_float64(pairs):
     assert total.average()["w"].item() == pytest.approx(expected, rel=1e-6, abs=1e-10)
 
 
+def grid(flat: torch.Tensor, scale: float, small: bool) -> list[int]:
+    """What `_add` adds to zeros, without its surplus."""
+    total = np.zeros(len(flat), np.int64)
+    _add([total], flat.numpy(), scale, small, np.add, np.empty(len(flat)))
+    return (total - ROUNDING_BITS).tolist()
+
+
 def test_both_ways_of_rounding_give_the_same_numbers():
     """Halves go to the even neighbour; and a sum of both ways is that of the numbers, in any order."""
     exact = torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5, 0.499, -2.501, 1e6 + 0.5, 0.0])
-    slow, fast = _grid(exact, 1.0, small=False), _grid(exact, 1.0, small=True)
-    assert slow.tolist() == [0, 2, 2, 0, -2, 0, -3, 1_000_000, 0]
-    assert (fast - ROUNDING_BITS).tolist() == slow.tolist()
-    assert torch.equal(_grid(exact, 2.0**30, small=True) - ROUNDING_BITS, _grid(exact, 2.0**30, small=False))
+    assert grid(exact, 1.0, small=False) == [0, 2, 2, 0, -2, 0, -3, 1_000_000, 0]
+    assert grid(exact, 1.0, small=True) == grid(exact, 1.0, small=False)
+    assert grid(exact, 2.0**30, small=True) == grid(exact, 2.0**30, small=False)
     values = [200_000.0, 3.0, -7.0, 0.25, -180_000.0, 1e-9]  # two of them above 2**51 units of 2**-44
     for order in itertools.permutations(values):
         parts = [ExactSum(6), ExactSum(6)]
@@ -140,11 +146,21 @@ def test_what_the_channel_has_room_for_is_not_copied_and_anything_else_is():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -2 * LARGEST])
-def test_what_cannot_be_summed_is_refused_by_name(bad):
-    total = ExactSum(1)
-    with pytest.raises(AggregationError, match=r"update of layer\.w"):
-        total.add({"a": torch.ones(2), "layer.w": torch.tensor([0.0, bad])}, 1)
+def test_what_cannot_be_summed_is_refused_by_name_and_leaves_no_trace(bad):
+    """What came before it in the same update, and is in the sums already when it is found, is taken back."""
+    good, total = {"a": torch.ones(2), "w": torch.full((PIECE + 9,), 0.1)}, ExactSum(4)
+    update = {"a": torch.tensor([3.0, 1e5]), "w": torch.rand(PIECE + 9), "layer.w": torch.tensor([0.0, bad])}
+    with pytest.raises(AggregationError, match=r"update of layer\.w has an element of size"):
+        total.add(update, 1)
     assert not total.sums
+    total.add(good, 3)
+    before = {name: parts[0].clone() for name, parts in total.sums.items()}
+    update["w"][-1] = bad
+    del update["layer.w"]
+    with pytest.raises(AggregationError, match="update of w"):
+        total.add(update, 1, frozenset({"a"}))
+    assert {name: parts[0].tolist() for name, parts in total.sums.items()} == {n: t.tolist() for n, t in before.items()}
+    assert (total.weights, total.senders) == ({"a": 3, "w": 3}, {"a": 1, "w": 1})
 
 
 def test_a_sum_travels_between_processes_and_is_merged_there():
@@ -183,3 +199,18 @@ def test_clients_download_what_changed_since_their_last_visit():
     assert list(ledger.download(0)) == ["b"]  # away for two changes of b: one download
     assert ledger.joins(1)
     assert list(ledger.download(1)) == ["a", "b"]  # joins late: all that changed since version 0
+
+
+def test_changes_are_taken_and_the_start_is_put_back():
+    """Small tensors, which are worked on together, and one of more than a piece; the norm is 5."""
+    start = {"a": torch.tensor([1.0, 2.0]), "b": torch.randn(2, 3), "c": torch.randn(PIECE + 5)}
+    change = {name: torch.zeros_like(tensor) for name, tensor in start.items()}
+    change["b"][1, 2] = 3.0
+    change["c"][-1] = -4.0
+    values = {name: torch.nn.Parameter(start[name] + change[name]) for name in start}
+    expected = {name: values[name].detach() - start[name] for name in start}
+    out = {name: torch.full_like(tensor, 9.0) for name, tensor in start.items()}
+    assert take_changes(values, start, out) == pytest.approx(5.0, rel=1e-6)
+    for name in start:
+        assert torch.equal(out[name], expected[name])
+        assert torch.equal(values[name].detach(), start[name])

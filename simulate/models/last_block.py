@@ -1,0 +1,118 @@
+"""The last block of a model whose task head reads one token of each text, computed for these tokens alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import PreTrainedModel
+
+from simulate.models.structure import Structure
+
+PARTS = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+class LastBlock:
+    """The last block of a decoder of the LLaMA kind under a head that classifies texts by their last token.
+
+    The other tokens matter to it as keys and values only: their queries, attention and feed-forward layer lead to
+    nothing that anyone reads. What is read is as before, but for float rounding; the rest of what the block hands on is
+    zero.
+
+    Args:
+        model: the model, which stays as it is between calls.
+        structure: of the model.
+    """
+
+    def __init__(self, model: PreTrainedModel, structure: Structure) -> None:
+        self.model = model
+        self.block: Any = list(model.get_submodule(structure.block_path).children())[-1]
+        self.read = torch.empty(0, dtype=torch.long)  # which token of each text
+
+    @torch.no_grad()
+    def fits(self) -> bool:
+        """Whether the model is one for which this holds: tried on two short texts, one of them padded."""
+        attention = getattr(self.block, "self_attn", None)
+        if not all(hasattr(self.block, part) for part in PARTS) or not all(hasattr(attention, p) for p in PROJECTIONS):
+            return False
+        pad = self.model.config.pad_token_id
+        if self.model.config._attn_implementation != "sdpa" or pad is None:
+            return False
+        device = next(self.model.parameters()).device
+        texts = [[1, 2, 3, 4, 5], [5, 4, 1, pad, pad]]
+        batch = {"input_ids": torch.tensor(texts, device=device)}
+        batch["attention_mask"] = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], device=device)
+        try:
+            whole = self.model(**batch).logits
+            with self.reading(batch["input_ids"]):
+                alone = self.model(**batch).logits
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # a block of another kind
+            return False
+        tolerance = 1e-4 if whole.dtype == torch.float32 else 3e-2
+        return whole.shape == alone.shape and bool((alone - whole).norm() <= tolerance * whole.norm())
+
+    @contextmanager
+    def reading(self, ids: torch.Tensor) -> Iterator[None]:
+        """Within the block of code, the model computes only what is read of texts, int64 of (texts, longest).
+
+        Transformers reads the last token that is no padding token.
+        """
+        places = torch.arange(ids.shape[1], device=ids.device)
+        self.read = (places * (ids != self.model.config.pad_token_id)).argmax(-1)
+        self.block.forward = self._forward
+        try:
+            yield
+        finally:
+            del self.block.forward
+
+    def _forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        **_: Any,
+    ) -> torch.Tensor:
+        """What the block's own `forward` does, with one query for each text."""
+        assert position_embeddings is not None
+        block, attention, read = self.block, self.block.self_attn, self.read
+        texts, tokens, _width = hidden_states.shape
+        each = torch.arange(texts, device=read.device)
+        cos, sin = (part.expand(texts, -1, -1) for part in position_embeddings)
+        entering = block.input_layernorm(hidden_states)
+
+        query = _heads(attention.q_proj(entering[each, read])[:, None], attention.head_dim)
+        query = _rotated(query, cos[each, read][:, None], sin[each, read][:, None])
+        key = _rotated(_heads(attention.k_proj(entering), attention.head_dim), cos, sin)
+        value = _heads(attention.v_proj(entering), attention.head_dim)
+        if attention_mask is not None:
+            seen = attention_mask.expand(texts, -1, -1, -1)[each, :, read][:, :, None]
+        elif attention.is_causal:
+            seen = (torch.arange(tokens, device=read.device) <= read[:, None])[:, None, None]
+        else:
+            seen = None
+        attended = scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            seen,
+            dropout_p=attention.attention_dropout if attention.training else 0.0,
+            scale=attention.scaling,
+            enable_gqa=True,
+        )
+        stream = hidden_states[each, read] + attention.o_proj(attended.reshape(texts, -1))
+        stream = stream + block.mlp(block.post_attention_layernorm(stream))
+        return torch.zeros_like(hidden_states, dtype=stream.dtype).index_put_((each, read), stream)
+
+
+def _heads(projected: torch.Tensor, width: int) -> torch.Tensor:
+    """(texts, tokens, heads x width) as (texts, heads, tokens, width)."""
+    return projected.unflatten(-1, (-1, width)).transpose(1, 2)
+
+
+def _rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding; the angles are (texts, tokens, width of a head)."""
+    first, second = heads.chunk(2, dim=-1)
+    return heads * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
