@@ -11,8 +11,8 @@ from simulate.engine.checkpoint import Checkpoint
 from simulate.engine.clock import Clock
 from simulate.engine.cohort import CohortSettings, cohort
 from simulate.engine.executors import Executor, Task
-from simulate.engine.memory import keep_freed
 from simulate.engine.job import ClientReport, Job, ModelFacts, Verdict
+from simulate.engine.memory import keep_freed
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.ledger import Ledger

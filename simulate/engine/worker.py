@@ -230,11 +230,10 @@ class Worker:
         return report, (kept or None) if verdict is OK else state
 
     def _change(self, start: State, exchanged: Sequence[str]) -> tuple[State, float]:
-        """What training has changed, where the channel wants it, and its L2 norm. The model is as at the start again."""
+        """What training changed, where the channel wants it, and its L2 norm; the model is as before it again."""
         shapes = {name: tuple(self.trained[name].shape) for name in exchanged}
         change = self.channel.slots(shapes) if self.job.device == "cpu" else {}
         change |= {name: torch.empty_like(self.trained[name]) for name in self.trained.keys() - change.keys()}
-        change = {name: change[name] for name in self.trained}
         return change, take_changes(self.trained, start, change)
 
     def _submit(self, turn: Turn, payload: Payload, steps: int, weight: int, total_weight: int) -> Verdict:

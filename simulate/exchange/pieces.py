@@ -65,15 +65,15 @@ def take_changes(
     """
     squares = []
     for group in groups(values):
-        if len(group) > 1:
-            now, before, change = ([state[name].detach() for name in group] for state in (values, start, out))
-            torch._foreach_copy_(change, torch._foreach_sub(now, before))
-            torch._foreach_copy_(now, before)
-            squares.append(_square(joined(change)))
+        if len(group) == 1:
+            for now, before, change in pieces(*(state[group[0]] for state in (values, start, out))):
+                squares.append(_square(torch.sub(now, before, out=change)))
+                now.copy_(before)
             continue
-        for now, before, change in pieces(*(state[group[0]] for state in (values, start, out))):
-            squares.append(_square(torch.sub(now, before, out=change)))
-            now.copy_(before)
+        several = [[state[name].detach() for name in group] for state in (values, start, out)]
+        torch._foreach_copy_(several[2], torch._foreach_sub(several[0], several[1]))
+        torch._foreach_copy_(several[0], several[1])
+        squares.append(_square(joined(several[2])))
     return _root(squares)
 
 

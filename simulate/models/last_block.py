@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 

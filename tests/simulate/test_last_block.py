@@ -1,16 +1,20 @@
 """The last block, computed for the tokens that are read: the same loss and gradients as of the whole model."""
 
-import pytest
+from pathlib import Path
+from unittest.mock import patch
+
+import pandas as pd
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from simulate.models.attention import is_causal, remove_causal_mask
+from simulate.models.attention import remove_causal_mask
 from simulate.models.last_block import LastBlock
 from simulate.models.prefix import Prefix
 from simulate.models.structure import find_structure
-from tests.runs import experiment, run, same_results
-from tests.simulate.test_models import DECODERS, EACH_HEAD, TAGS, config_of
+from tests.runs import experiment, run, timeless
+from tests.simulate.test_models import EACH_HEAD, TAGS, config_of
 
 HEADS = {"ner": AutoModelForTokenClassification, "classification": AutoModelForSequenceClassification}
 PAD = 0
@@ -108,3 +112,17 @@ def test_blocks_that_do_something_else_are_found_out() -> None:
     block = model.model.layers[-1]
     block.mlp.register_forward_hook(lambda module, args, output: output + args[0].abs().sum())
     assert not LastBlock(model, find_structure(model)).fits()
+
+
+def test_a_run_gives_the_same_with_and_without_it(tiny_decoder: Path, text_corpus: Path, tmp_path: Path) -> None:
+    """Every trained tensor, the last block's queries included, and the scores; without it the block does all tokens."""
+    what = experiment(tiny_decoder, text_corpus, "fedavg", train={"lr": 0.05, "optimizer": "sgd", "batch_size": 4})
+    run(what, tmp_path / "with")
+    with patch.object(LastBlock, "fits", return_value=False):
+        run(what, tmp_path / "without")
+    found, expected = (load_file(*(tmp_path / name / "model").glob("*.safetensors")) for name in ("with", "without"))
+    assert any(not torch.equal(found[name], expected[name]) for name in expected)  # two ways were taken
+    for name, tensor in expected.items():
+        assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6), name
+    scores = [timeless(tmp_path / name, "rounds").select_dtypes("number") for name in ("with", "without")]
+    pd.testing.assert_frame_equal(*scores, rtol=1e-4)
