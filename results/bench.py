@@ -19,6 +19,8 @@ SAME = 1e-3
 COLORS = {OURS: style.BLUE, "one-worker": style.BLUE, "serial": style.BLUE, "flower": style.ORANGE, "pfl": style.ORANGE}
 """Ours, and other simulators; bare loops are grey."""
 KEY = ["workload", "variant", "held_out"]
+LATE = 4
+"""The last rounds are told apart: one in so many, by when whatever is done once (caches, fresh memory) is done."""
 BAR = 0.16
 """Height of a bar in inches."""
 
@@ -43,6 +45,7 @@ def load(file: Path) -> pd.DataFrame:
             | {key: settings[key] for key in ("clients", "cohort", "rounds", "held_out")}
             | {"workload_title": settings["title"]}
             | {"first_round_seconds": (record.get("round_seconds") or [np.nan])[0]}
+            | {"late_seconds_per_round": _late(record.get("round_seconds") or [np.nan])}
             | {"main_growth_mb": mains[-1] - mains[0], "score": (record.get("scores") or [np.nan])[-1]}
             | packages
             | {name: record.get("peers", {}).get(name) for name in ("flower", "pfl")}
@@ -50,12 +53,18 @@ def load(file: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _late(seconds: list[float]) -> float:
+    """The mean of the last rounds."""
+    return float(np.mean(seconds[-max(1, len(seconds) // LATE) :]))
+
+
 def comparison(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a workload, variant and contestant, in the order in which they first ran.
 
     Seconds, start-up and memory are medians over the repetitions, with the smallest and largest. `to_skipfl` and
     `to_bare` are seconds per round in parts of those of skipfl, or of the bare processes, in the same repetition:
-    median, smallest and largest of these ratios. `client_ms` is the time of a process per client and round, and
+    median, smallest and largest of these ratios; `late_...` are the same of the last quarter of the rounds. `client_ms`
+    is the time of a process per client and round, and
     `overhead_ms` what it has over that of the bare loop with as many processes.
     """
     finished = runs[runs["status"] == "ok"].copy()
@@ -68,15 +77,17 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
         row: dict[str, Any] = dict(zip([*KEY, "contestant"], key, strict=True))
         row |= {"title": first["title"], "workload_title": first["workload_title"]}
         row |= {"repeats": len(mine), "failed": int((group["status"] != "ok").sum())}
-        for name in ("seconds_per_round", "client_ms"):
+        for name in ("seconds_per_round", "late_seconds_per_round", "client_ms"):
             row |= _spread(name, mine[name])
         for name in ("start_seconds", "first_round_seconds", "total_seconds", "main_growth_mb"):
             row[name] = mine[name].median()
         for name in ("peak_pss_mb", "peak_rss_mb", "weights_differ", "steps"):
             row[name] = mine[name].max()
         for name, other in (("to_skipfl", OURS), ("to_bare", FLOOR)):
-            base = own[own["contestant"] == other].set_index("repeat")["seconds_per_round"]
-            row |= _spread(name, (mine["seconds_per_round"] / base).dropna())
+            base = own[own["contestant"] == other].set_index("repeat")
+            for prefix in ("", "late_"):
+                seconds = f"{prefix}seconds_per_round"
+                row |= _spread(f"{prefix}{name}", (mine[seconds] / base[seconds]).dropna())
         floors = own[own["contestant"].isin([FLOOR, "loop"]) & (own["workers"] == first["workers"])]
         floor = floors.groupby("repeat")["client_ms"].min()
         row["overhead_ms"] = (mine["client_ms"] - floor).median()
@@ -117,6 +128,9 @@ def _table(group: pd.DataFrame) -> str:
                 "s per round": _range(row, "seconds_per_round"),
                 "× skipfl": _range(row, "to_skipfl"),
                 "× bare": _range(row, "to_bare"),
+                "last rounds, s": _range(row, "late_seconds_per_round"),
+                "last, × skipfl": _range(row, "late_to_skipfl"),
+                "last, × bare": _range(row, "late_to_bare"),
                 "start-up, s": _number(row["start_seconds"], ".1f"),
                 "first round, s": _number(row["first_round_seconds"], ".2f"),
                 "ms per client": _number(row["client_ms"], ".2f"),
@@ -153,12 +167,12 @@ def _number(value: float, form: str) -> str:
 def _note(rows: pd.DataFrame) -> str:
     return (
         f"Medians of up to {rows['repeats'].max()} repetitions in which all contestants ran in turn, with the smallest "
-        "and the largest. Seconds per round are those after the first. Ratios are taken within a repetition. Per "
-        "client: seconds of one process, and what they exceed those of the bare loop with as many processes. Peak "
-        "memory of the process tree is proportional (shared pages counted once), in parentheses the plain sum of "
-        "resident sets, both in MB of 10^6 bytes; main grew: resident memory of the main process from the first to the "
-        "last round. Weights differ: distance of the final weights from those of the first contestant, in parts of "
-        "the way that training moved them."
+        "and the largest. Seconds per round are those after the first; the last rounds are the last quarter. Ratios "
+        "are taken within a repetition. Per client: seconds of one process, and what they exceed those of the bare "
+        "loop with as many processes. Peak memory of the process tree is proportional (shared pages counted once), in "
+        "parentheses the plain sum of resident sets, both in MB of 10^6 bytes; main grew: resident memory of the main "
+        "process from the first to the last round. Weights differ: distance of the final weights from those of the "
+        "first contestant, in parts of the way that training moved them."
     )
 
 

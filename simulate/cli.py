@@ -391,12 +391,17 @@ def partition(
 
 @app.command()
 def bench(
-    workload: Annotated[str, typer.Option(help="Comma-separated: A compute-bound, B exchange-bound, C scale.")] = "A",
+    workload: Annotated[
+        str, typer.Option(help="Comma-separated: A compute-bound, B exchange-bound, C scale, D memory.")
+    ] = "A",
     variants: Annotated[
-        str, typer.Option(help="What is trained: full, last5, lora, lora-last5; by default all that a workload has.")
+        str, typer.Option(help="What is trained: full, last5, last6, lora, lora-last5; by default all a workload has.")
     ] = "",
     peers: Annotated[
-        str, typer.Option(help="Beside this project: bare, loop, loop-threads, serial, one-worker, flower, pfl.")
+        str,
+        typer.Option(
+            help="Beside this project: bare, loop, loop-threads, serial, one-worker, four-workers, flower, pfl."
+        ),
     ] = "bare,loop,flower,pfl",
     repeats: Annotated[int, typer.Option(min=1, help="Times that each runs, in turn.")] = 3,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train, one thread each.")] = 2,

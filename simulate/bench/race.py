@@ -51,6 +51,7 @@ class Contestant:
 CONTESTANTS = {
     OURS: Contestant("skipfl, {workers} workers", "ours"),
     "one-worker": Contestant("skipfl, 1 worker", "ours", workers=1),
+    "four-workers": Contestant("skipfl, 4 workers", "ours", workers=4),
     "serial": Contestant("skipfl, serial", "ours_serial", workers=1),
     "bare": Contestant("{workers} bare processes", "bare"),
     "loop": Contestant("plain loop, 1 thread", "bare", workers=1),

@@ -9,6 +9,7 @@ from simulate.registry import suggest
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {"name": "fedavg"},
     "last5": {"name": "layer_skipping", "layers": 5},
+    "last6": {"name": "layer_skipping", "layers": 6},
     "lora": {"name": "lora", "rank": 8, "target_modules": ["q_proj", "v_proj"]},
     "lora-last5": {"name": "lora", "rank": 8, "target_modules": ["q_proj", "v_proj"], "layers": 5},
 }
@@ -104,9 +105,29 @@ WORKLOADS = {
         rounds=10,
         variants=("full",),
     ),
+    "D": Workload(
+        title="memory",
+        shape={
+            "vocab_size": 32_000,
+            "hidden_size": 1536,
+            "intermediate_size": 4736,
+            "num_hidden_layers": 16,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 4,
+        },
+        clients=8,
+        examples=1,
+        tokens=16,
+        cohort=8,
+        batch=1,
+        lr=0.01,
+        rounds=3,
+        variants=("last6",),
+    ),
 }
 """A: 16 small layers, where training is what takes time. B: 119 million parameters and one step a client on one short
-text, where moving weights is what takes time. C: many clients with next to nothing to do."""
+text, where moving weights is what takes time. C: many clients with next to nothing to do. D: 500 million
+parameters, where what each worker holds is what counts."""
 
 
 def find_workload(name: str, **changes: int | None) -> Workload:

@@ -80,6 +80,27 @@ def test_ratios_are_taken_within_a_repetition(file):
     assert rows["main_growth_mb"].tolist() == [2.0, 2.0, 2.0]
 
 
+def test_the_last_quarter_of_the_rounds_is_told_apart(tmp_path):
+    """Of eight rounds the last two, of three the last; ours 3 and 2 s, the bare loop's 6 and 5: 2 and 2.5 times."""
+    file = tmp_path / "records.jsonl"
+    seconds = {
+        ("skipfl", 1): [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 2.0, 4.0],
+        ("bare", 1): [9.0, 6.0, 6.0, 6.0, 6.0, 6.0, 5.0, 7.0],
+        ("skipfl", 2): [9.0, 9.0, 2.0],
+        ("bare", 2): [9.0, 6.0, 5.0],
+    }
+    lines = [record(name, repeat, 9.0, round_seconds=found) for (name, repeat), found in seconds.items()]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = bench.comparison(bench.load(file)).set_index("contestant")
+    assert rows.loc["skipfl", ["late_seconds_per_round", "late_to_skipfl"]].tolist() == [2.5, 1.0]
+    assert rows.loc["bare", ["late_to_skipfl", "late_to_skipfl_low", "late_to_skipfl_high"]].tolist() == [
+        2.25,
+        2.0,
+        2.5,
+    ]
+    assert rows.loc["bare", ["to_skipfl", "late_to_bare"]].tolist() == [1.0, 1.0]
+
+
 def test_time_of_a_client_is_that_of_one_process(file):
     rows = bench.comparison(bench.load(file)).set_index("contestant")
     # 4 s a round x 2 processes / 4 clients

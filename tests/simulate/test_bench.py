@@ -24,6 +24,8 @@ from simulate.bench.workloads import VARIANTS, WORKLOADS, Workload, find_workloa
 from simulate.cli import main
 from simulate.engine.cohort import cohort
 from simulate.exchange.aggregation import ExactSum
+from simulate.models.last_block import LastBlock
+from simulate.models.structure import find_structure
 
 MINIATURE = Workload(
     title="miniature",
@@ -99,10 +101,17 @@ def test_bare_loop_and_ours_end_at_the_same_weights(plan, tmp_path):
         assert outcome["steps"] == 2 * 3 * 3  # rounds x clients x steps
         assert outcome["first_client"] < outcome["round_ends"][0] < outcome["round_ends"][1]
 
-    # with sums as exact as ours, the loop gives the same bits
+    # with sums as exact as ours, and its last block done for the tokens that are read, the loop gives the same bits
     written = Plan(plan)
     model, trained = written.model()
     values = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    last, whole = LastBlock(model, find_structure(model)), model.forward
+
+    def reading(input_ids: torch.Tensor, **others: torch.Tensor) -> object:
+        with last.reading(input_ids):
+            return whole(input_ids=input_ids, **others)
+
+    model.forward = reading
     for round_ in range(2):
         total = ExactSum(3 * 6)
         for place in range(3):
@@ -203,8 +212,8 @@ def test_wrong_requests_are_refused(tmp_path, monkeypatch):
         race.check_peers(["bare", "flowr"])
     with pytest.raises(BenchError, match=r"flower: no environment .*flower; make it with `python -m simulate.bench.en"):
         race.check_peers(["bare", "flower"])
-    with pytest.raises(BenchError, match="unknown workload 'D'; known: A, B, C"):
-        find_workload("D")
+    with pytest.raises(BenchError, match="unknown workload 'E'; known: A, B, C"):
+        find_workload("E")
     with pytest.raises(BenchError, match="--cohort 200: workload A has 100 clients"):
         find_workload("A", cohort=200)
     with pytest.raises(BenchError, match="--variants 'lora': workload C has full"):
