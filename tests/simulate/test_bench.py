@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from simulate.bench import BenchError, environments, gpu, race
+from simulate.bench import BenchError, environments, gpu, padding, race
 from simulate.bench.contestants import bare, ours
 from simulate.bench.contestants.shared import FINAL, Plan
 from simulate.bench.launch import launch
@@ -299,3 +299,16 @@ def test_gpu_measurements_need_few_packages_and_run_with_two_workers(tmp_path):
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     assert [(row["workers"], row["note"]) for row in rows] == [(1, "")] * 4 + [(2, "")] * 4
     assert all(row["round_s"] > 0 for row in rows)
+
+
+def test_ways_of_making_batches_hold_the_same_texts_and_pad_unlike():
+    """16 texts of 2 and 16 of 10 sub-words: sorted, nothing is padded; as they come, nearly every short one is."""
+    lengths = np.array([2, 10] * 16)
+    padded = {}
+    for way in padding.WAYS:
+        made = padding.made(way, np.arange(32), lengths)
+        assert sorted(np.concatenate(made).tolist()) == list(range(32))
+        padded[way] = sum(len(batch) * int(lengths[batch].max()) for batch in made) - int(lengths.sum())
+    assert padded["batch_size=8"] == 0
+    assert padded["batch_tokens=256"] == 128  # the 16 short ones lie beside nine long ones, which all fit: 16 x 8
+    assert padded["random order"] > 64
