@@ -24,7 +24,7 @@ from simulate.exchange.aggregation import AggregationError, ExactSum
 from simulate.exchange.channel import Float32Channel, Payload, PayloadError, State
 from simulate.exchange.pieces import l2_norm, take_changes
 from simulate.method import Turn, Visit
-from simulate.models.backbone import checkpoint_gradients
+from simulate.models.backbone import checkpoint_gradients, halve_constants
 from simulate.models.last_block import LastBlock
 from simulate.models.prefix import Prefix
 
@@ -73,6 +73,8 @@ class Worker:
         self.prefix, self.cache, self.counts = self._split_off()
         last = LastBlock(self.model, self.structure)
         self.last = last if not job.train.gradient_checkpointing and last.fits() else None
+        if job.train.precision == "bf16" and job.device == "cuda":  # on the CPU all workers share the constants anyway
+            halve_constants(self.model, {*self.scope.frozen, *self.scope.changing})
         self.clean = True  # the model holds `start`
         self.sum: ExactSum | None = None
 
@@ -150,7 +152,8 @@ class Worker:
         assert measure is not None
         self._load(state)
         self._mode(())
-        scores = measure(self.model, self.structure, self._batches(turn, "measure"), self.task.loss)
+        with self.autocast:
+            scores = measure(self.model, self.structure, self._batches(turn, "measure"), self.task.loss)
         payload = self.channel.encode({"scores": torch.tensor(scores, dtype=torch.float32)})
         verdict = OK
         try:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast as FastTokenizer
 from simulate.clients.tasks import iob2_tags
 from simulate.models import ModelError, sources
 from simulate.models.attention import is_causal
-from simulate.models.backbone import ModelSettings, load_config, load_model, load_tokenizer, meta_model
+from simulate.models.backbone import ModelSettings, halve_constants, load_config, load_model, load_tokenizer, meta_model
 from simulate.models.encoded import IGNORED
 from simulate.models.structure import find_structure
 from simulate.models.tokenize import _encode_texts, _encode_words, encode
@@ -603,3 +603,30 @@ def test_a_tokenizer_that_joins_words_is_refused() -> None:
     joining = FastTokenizer(tokenizer_object=Tokenizer(models.BPE(vocabulary, merges)))
     with pytest.raises(ModelError, match="reads word 1 of 2 of an example in one with the next word"):
         _encode_words([["a", "b"]], [["O", "O"]], NUMBERS, joining, ModelSettings(max_length=8), causal=False)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert", "gemma"])
+def test_constants_in_bfloat16_change_nothing_under_autocast(folders: dict[str, Path], family: str) -> None:
+    """Not a bit of the logits and gradients; what is trained, embeddings and norms keep their float32."""
+    found = []
+    for halved in (False, True):
+        model, _ = load_model(settings_of(folders[family]), "classification", TAGS, seed=0)
+        structure = find_structure(model)
+        trained = {*structure.blocks[-1], *structure.head}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+        if halved:
+            halve_constants(model, trained)
+            of = {name: parameter.dtype for name, parameter in model.named_parameters()}
+            halves = {name for name, dtype in of.items() if dtype == torch.bfloat16}
+            assert len(halves & {*structure.blocks[0]}) >= 6  # queries, keys, values, output and the feed-forward layer
+            assert not halves & {*trained, *structure.embedding}
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(input_ids=torch.tensor([[5, 6, 7, 8], [9, 5, 6, 7]])).logits
+        logits.float().square().sum().backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters() if name in trained}
+        found.append((logits.detach(), gradients))
+    (logits, gradients), (other, others) = found
+    assert torch.equal(logits, other)
+    assert gradients.keys() == others.keys()
+    assert all(torch.equal(gradients[name], others[name]) for name in gradients if gradients[name] is not None)
