@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +22,10 @@ WRITTEN = "weights.json"
 
 BUFFERS = "buffers.safetensors"
 """The file of what belongs to a model and is no parameter: small, and copied."""
+
+ALIGNED = 16
+"""Float32 elements: at multiples of 64 bytes, where PyTorch's own tensors lie. In some products of few rows the order of
+MKL's sums depends on where the operands lie."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def load(
     if folder is None:
         model, tokenizer = load_model(settings, task, labels, seed)
         full, structure, scope = _prepare(model, method, seed)
+        _align(model)
         initial = {name: model.get_parameter(name).detach().clone() for name in scope.trained}
         return Loaded(model, tokenizer.pad_token_id, full, structure, scope, initial)
     with folder.alone("weights"):
@@ -78,10 +84,14 @@ def load(
             tokenizer = load_tokenizer(settings)
             model = empty_model(settings, task, labels, tokenizer, json.loads(written.read_text()))
         full, structure, scope = _prepare(model, method, seed)
+        _align(model)
         parameters = dict(model.named_parameters())
-        flat = folder.tensor("weights", sum(map(torch.Tensor.numel, parameters.values())), torch.float32)
-        parts = flat.split([parameter.numel() for parameter in parameters.values()])
-        shared = {name: part.view(parameters[name].shape) for name, part in zip(parameters, parts, strict=True)}
+        room = [ceil(parameter.numel() / ALIGNED) * ALIGNED for parameter in parameters.values()]
+        parts = folder.tensor("weights", sum(room), torch.float32).split(room)
+        shared = {
+            name: part[: parameter.numel()].view(parameter.shape)
+            for (name, parameter), part in zip(parameters.items(), parts, strict=True)
+        }
         if first:
             for name, parameter in parameters.items():
                 shared[name].copy_(parameter.detach())
@@ -98,6 +108,13 @@ def load(
             parameter.data.copy_(shared[name])
     initial = {name: shared[name] for name in scope.trained}
     return Loaded(model, tokenizer.pad_token_id, full, structure, scope, initial)
+
+
+def _align(model: PreTrainedModel) -> None:
+    """Move parameters that lie elsewhere, such as in a mapped checkpoint, to where PyTorch's own tensors lie."""
+    for parameter in model.parameters():
+        if parameter.data_ptr() % (4 * ALIGNED):
+            parameter.data = parameter.detach().clone()
 
 
 def _prepare(model: PreTrainedModel, method: Method, seed: int) -> tuple[dict[str, tuple[int, ...]], Structure, Scope]:

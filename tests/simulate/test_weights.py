@@ -70,3 +70,14 @@ def test_buffers_that_a_checkpoint_brings_are_shared_too(tiny_decoder, monkeypat
     folder = SharedFolder("buffers")
     assert [loaded(tiny_decoder, FedAvg(), folder).model.correction.tolist() for _ in range(2)] == [[1.5, 2.5]] * 2
     folder.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_parameter_lies_where_products_are_the_same_bits(tiny_decoder, shared):
+    """At multiples of 64 bytes, of the first worker and of others; a checkpoint's own memory does not."""
+    folder = SharedFolder("aligned") if shared else None
+    for _ in range(1 + shared):
+        worker = loaded(tiny_decoder, LayerSkipping(layers=2), folder)
+        assert {parameter.data_ptr() % 64 for parameter in worker.model.parameters()} == {0}
+    if folder:
+        folder.close()
