@@ -24,8 +24,8 @@ BUFFERS = "buffers.safetensors"
 """The file of what belongs to a model and is no parameter: small, and copied."""
 
 ALIGNED = 16
-"""Float32 elements: at multiples of 64 bytes, where PyTorch's own tensors lie. In some products of few rows the order of
-MKL's sums depends on where the operands lie."""
+"""Float32 elements: at multiples of 64 bytes, where PyTorch's own tensors lie. The order of MKL's sums depends on where
+the operands lie in some products of few rows."""
 
 
 @dataclass(frozen=True)
