@@ -1,6 +1,7 @@
 """What an experiment would exchange and need: from configurations alone, without weights and without training."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from operator import methodcaller
@@ -13,6 +14,7 @@ from partitions.reader import CorpusReader
 from simulate.clients.tasks import TASKS
 from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
+from simulate.engine.executors import MemoryShortageError
 from simulate.engine.prefix_cache import kept_blocks
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Scope, Turn
@@ -167,6 +169,16 @@ def make_plan(experiment: Experiment) -> Plan:
     )
 
 
+@contextmanager
+def with_estimate(experiment: Experiment) -> Iterator[None]:
+    """An error of a full GPU within the block says what the plan of the experiment estimates, too."""
+    try:
+        yield
+    except MemoryShortageError as error:
+        estimate = size(make_plan(experiment).memory_bytes)
+        raise MemoryShortageError(f"{error}; `skipfl plan` estimates {estimate} a worker") from error
+
+
 def _prefix(experiment: Experiment, model: Outline) -> str:
     """What is kept of the frozen prefix, in words."""
     settings, depth = experiment.prefix_cache, len(model.structure.blocks)
@@ -221,8 +233,8 @@ def _memory(model: Outline, experiment: Experiment, cohort: int) -> int:
     AdamW) and change; for each exchanged one also the encoded and decoded update and the int64 sum; for each extra one
     of the method that, the global value and the client's; and the activations kept for the backward pass of the blocks
     from the first trained one up, about 16 hidden + 4 intermediate floats a token and block, for a batch of the longest
-    examples; with gradient checkpointing of one block, and of each what enters it. An aggregation of updates kept apart
-    holds one int64 sum for each client that the worker visits, at most `cohort`.
+    examples, or of `batch_tokens`; with gradient checkpointing of one block, and of each what enters it. An aggregation
+    of updates kept apart holds one int64 sum for each client that the worker visits, at most `cohort`.
     """
     method, train = experiment.method, experiment.train
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
@@ -237,6 +249,8 @@ def _memory(model: Outline, experiment: Experiment, cohort: int) -> int:
     kept = (depth - first) * width
     if train.gradient_checkpointing:
         kept = min(kept, width + (depth - first) * model.config.hidden_size)
-    activations = 4 * train.batch_size * experiment.model.max_length * kept
+    longest = experiment.model.max_length
+    tokens = max(train.batch_tokens, longest) if train.batch_tokens else train.batch_size * longest
+    activations = 4 * tokens * kept
     apart = 8 * (cohort - 1) * exchanged if experiment.aggregation.apart else 0
     return 4 * sum(sizes.values()) + (12 + moments) * trained + 16 * exchanged + 24 * extras + activations + apart

@@ -19,6 +19,7 @@ from simulate.engine.rounds import Round
 from simulate.engine.server import Server, cohort_of
 from simulate.experiment import forget_corpora, job_of, partition_record, prepare
 from simulate.models.digests import model_digests
+from simulate.plan import with_estimate
 from simulate.study import Watcher
 
 MEASURED = ("seconds",)
@@ -84,7 +85,7 @@ def replay(folder: Path, number: int, client: int, watcher: Watcher, stop: bool 
         forget_corpora()
     records.require_partition(partition_record(prepared))
     records.require_model(model_digests(experiment.model))
-    with make_executor(experiment.engine) as workers:
+    with with_estimate(experiment), make_executor(experiment.engine) as workers:
         job = job_of(prepared, workers)
         _require_in_cohort(client, number, cohort_of(job, experiment.cohort, number), len(job.shards))
         found = Checkpoints(records, None).read(last=number - 1)

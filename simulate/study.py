@@ -13,7 +13,7 @@ from simulate.engine.records import check_free, check_unused, state_of, tidy
 from simulate.engine.rounds import Round
 from simulate.engine.shared import sweep
 from simulate.experiment import forget_corpora, prepare, read_corpus, require_same, run
-from simulate.plan import outline
+from simulate.plan import outline, with_estimate
 from simulate.registry import suggest
 
 SECTIONS = tuple(name for name in Experiment.model_fields if name != "parts")
@@ -139,7 +139,8 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
             for line in prepared.long():
                 watcher.note(line)
             try:
-                run(prepared, folder, executor, partial(watcher.round, experiment))
+                with with_estimate(experiment):
+                    run(prepared, folder, executor, partial(watcher.round, experiment))
             except tolerated as error:
                 watcher.note(f"left unfinished: {error}")
     finally:

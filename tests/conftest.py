@@ -47,14 +47,13 @@ def save_with_tokenizer(model, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def tiny_decoder(tmp_path_factory) -> Path:
-    """A random LLaMA of 4 blocks, hidden 16."""
+def save_decoder(folder: Path, hidden: int) -> Path:
+    """A checkpoint folder of a random LLaMA of 4 blocks."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=40,
-        hidden_size=16,
-        intermediate_size=32,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=4,
         num_attention_heads=2,
         num_key_value_heads=1,
@@ -63,7 +62,13 @@ def tiny_decoder(tmp_path_factory) -> Path:
         pad_token_id=0,
         eos_token_id=2,
     )
-    return save_with_tokenizer(LlamaForCausalLM(config), tmp_path_factory.mktemp("tiny-decoder"))
+    return save_with_tokenizer(LlamaForCausalLM(config), folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory) -> Path:
+    """A random LLaMA of 4 blocks, hidden 16."""
+    return save_decoder(tmp_path_factory.mktemp("tiny-decoder"), hidden=16)
 
 
 @pytest.fixture(scope="session")

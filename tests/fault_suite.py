@@ -10,7 +10,6 @@ experiment that nothing happened to: every record but for seconds, and every bit
 import contextlib
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,21 +28,21 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from simulate.engine.records import environment
+from simulate.bench.race import machine
 from tests import bad_inputs
 from tests.command import SKIPFL
+from tests.conftest import save_decoder
 from tests.kills import Moment, Victim, kill_at, watched
 from tests.processes import MARK, forked, marked, shared_memory, write_config
-from tests.runs import experiment, run, same_results
+from tests.runs import FAULTS, SGD, experiment, run, same_results
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference" / "faults"
 RESULT = "result of a worker"
-SGD = {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}
-FAULTS = {"dropout": 0.2, "corrupted": 0.2, "slowness": 0.5, "deadline": 8, "min_clients": 2}
+NOT_INJECTED = "not injected"
 RAY = {"engine": {"executor": "ray", "workers": 2}}
 EXPERIMENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "FedAvg, Adam at the server": ("fedavg", {"server": {"name": "adam", "lr": 0.01}}),
-    "SCAFFOLD": ({"name": "scaffold", "layers": 4}, {"train": SGD}),
+    "SCAFFOLD": ({"name": "scaffold", "layers": 4}, SGD),
     "FedPer": ({"name": "fedper", "layers": 4, "personal_layers": 1}, {}),
     "FLoRA": ({"name": "flora", "ranks": [1, 2]}, {}),
     "FedEx-LoRA": ({"name": "fedex_lora", "rank": 1}, {"server": {"name": "average"}}),
@@ -63,7 +62,7 @@ class Injection:
         moment: where the run was.
         goes_on_after: the round from whose checkpoint the next process goes on; None where that needs none, or the next
             was killed before it got there.
-        lost: what the finished run lacks, against the run that nothing happened to.
+        lost: what the finished run lacks, against the run that nothing happened to; or `NOT_INJECTED` and why.
     """
 
     kind: str
@@ -100,14 +99,15 @@ class Setting:
         return [replace(injection, lost=lost) for injection in injections]
 
 
-def lay_out(name: str, folder: Path, rounds: int = 4, **changes: Any) -> Setting:
-    """Run an experiment of the list in this process, without any fault."""
+def lay_out(name: str, folder: Path, rounds: int = 4, hidden: int | None = None, **changes: Any) -> Setting:
+    """Run an experiment of the list in this process, without any fault, on a model of a hidden size."""
     folder.mkdir(parents=True)
     method, settings = EXPERIMENTS[name]
     corpus = shutil.copytree(bad_inputs.materials()["corpus"], folder / "corpus")
     partition = {"name": "dirichlet", "clients": 5, "alpha": 0.5, "min_size": 3}
     given = {"rounds": rounds, "cohort": {"count": 3}, "partition": partition, **settings, **changes}
-    what = experiment(bad_inputs.materials()["model"], corpus, method, **given)
+    model = bad_inputs.materials()["model"] if hidden is None else save_decoder(folder / "model", hidden)
+    what = experiment(model, corpus, method, **given)
     moments: list[Moment] = []
     with watched(moments.append):
         run(what, folder / "whole")
@@ -236,7 +236,7 @@ def small_disk(folder: Path, megabytes: int = 8) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(folder: Path) -> Path:
@@ -284,6 +284,30 @@ def full_disks(setting: Setting, count: int, rng: np.random.Generator) -> list[I
         return setting.compared(injections)
 
 
+def full_session(setting: Setting, rng: np.random.Generator) -> list[Injection]:
+    """A run whose Ray session, with little memory for objects, has no room left on its disk from some moment on."""
+    folder = setting.folder
+    at = [moment for moment in setting.moments if moment.round == 2 and moment.step.startswith(RESULT)]
+    moment, place = at[int(rng.integers(len(at)))], Path(tempfile.mkdtemp(prefix="skipfl-"))
+    variables = {"RAY_TMPDIR": str(place), "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000"}
+    with small_disk(place, 256), patch.dict(os.environ, variables):
+        victim = Victim(*command(folder), cwd=folder)
+        filler = None
+        for there in victim.moments():
+            if filler is None and there == moment:
+                filler = fill(place)
+        assert filler is not None, moment
+        filler.unlink()
+        lines = (folder / "errors").read_text().splitlines()  # Ray says that it cannot write its log
+        (line,) = (line for line in lines if line.startswith("error: "))
+        assert victim.process.exitcode == 2, line
+        assert line.startswith("error: what the workers exchange fits neither into Ray's object store nor on the disk")
+        assert "Traceback" not in "".join(lines)
+        finish(folder)
+    injection = setting.of("disk of Ray's session full", moment)
+    return setting.compared([replace(injection, goes_on_after=resumptions(folder)[-1])])
+
+
 def cut(file: Path) -> None:
     """Leave the first half of a file."""
     os.truncate(file, file.stat().st_size // 2)
@@ -300,6 +324,30 @@ def cut_checkpoint(setting: Setting, rng: np.random.Generator) -> list[Injection
     assert "damaged" in (folder / "errors").read_text()
     injection = setting.of(f"SIGKILL, and {file.name} of the checkpoint cut to half", moment)
     return setting.compared([replace(injection, goes_on_after=resumptions(folder)[-1])])
+
+
+def cut_shared(setting: Setting, rng: np.random.Generator) -> list[Injection]:
+    """A killed run of which a client's file that both its checkpoints need lost its second half.
+
+    It is refused, and nothing removed, until the file is back.
+    """
+    folder, moment = setting.folder, Moment(3, "aggregation", "no. 1")
+    assert kill_at(moment, 0, *command(folder), cwd=folder)
+    checkpoint = folder / "out" / "checkpoint"
+    first, second = (set(json.loads((checkpoint / f"round{number}.json").read_text())["files"]) for number in (1, 2))
+    file = checkpoint / str(rng.choice(sorted(first & second)))
+    whole, left = file.read_bytes(), sorted(checkpoint.iterdir())
+    cut(file)
+    process = forked(*command(folder), cwd=folder)
+    process.join(900)
+    *_, line = (folder / "errors").read_text().splitlines()
+    assert process.exitcode == 2, line
+    assert "no checkpoint in it is whole" in line
+    assert sorted(checkpoint.iterdir()) == left
+    file.write_bytes(whole)
+    finish(folder)
+    what = f"SIGKILL, and {file.name} of the last two checkpoints cut to half: refused, then restored"
+    return setting.compared([replace(setting.of(what, moment), goes_on_after=resumptions(folder)[-1])])
 
 
 def cut_corpus(setting: Setting, rng: np.random.Generator) -> list[Injection]:
@@ -371,27 +419,50 @@ def suite(folder: Path, seed: int = 0, say: Callable[[str], None] = lambda _: No
         add(kills(lay_out(name, folder / f"ray{number}", **RAY), 3, rng))
     add(actor_kills(lay_out("SCAFFOLD", folder / "actors", rounds=6, **RAY), 4, rng))
     add(cut_checkpoint(lay_out("SCAFFOLD", folder / "cut"), rng))
+    add(cut_shared(lay_out("SCAFFOLD", folder / "shared"), rng))
     add(cut_corpus(lay_out(adam, folder / "corpus"), rng))
-    with contextlib.suppress(PermissionError):
-        add(full_disks(lay_out(adam, folder / "full"), 6, rng))
+    full, session = lay_out(adam, folder / "full"), lay_out(adam, folder / "session", hidden=384, **RAY)
+    try:
+        add(full_disks(full, 6, rng))
+        add(full_session(session, rng))
+    except PermissionError as error:
+        for setting, kind in ((full, "disk full"), (session, "disk of Ray's session full")):
+            add([replace(setting.of(kind, "none"), lost=f"{NOT_INJECTED}: {error}")])
     many = {"rounds": 60, "evaluate": {"every": 20}}
     add(two_at_once(lay_out(adam, folder / "one", **many, **RAY), lay_out("FedPer", folder / "two", **many, **RAY)))
     return found
 
 
-def write(injections: list[Injection], folder: Path, seconds: float) -> None:
-    """The table, and what it amounts to in words."""
+def provenance(where: Mapping[str, Any]) -> str:
+    """When, where and with what, in a line."""
+    versions = ", ".join(f"{name} {where['packages'][name]}" for name in ("torch", "ray"))
+    changed = " with changes that are not committed" if where["dirty"] else ""
+    return (
+        f"{where['date']}, {where['processor']}, {where['cpus']} CPUs, {where['memory_mb'] / 1000:.0f} GB, "
+        f"{where['platform']},\nPython {where['python']}, {versions}, commit {str(where['commit'])[:9]}{changed}"
+    )
+
+
+def write(injections: list[Injection], folder: Path, seconds: float, where: Mapping[str, Any]) -> None:
+    """The table, and what it amounts to in words.
+
+    Args:
+        injections: the rows.
+        folder: to write into.
+        seconds: that all of it took.
+        where: as `simulate.bench.race.machine` gives it, before anything is written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(injections)
     table["goes_on_after"] = table["goes_on_after"].astype("Int64")
     table.to_csv(folder / "faults.csv", index=False)
-    where = environment()
     kinds = table["kind"].str.split(":").str[0].str.replace(r"\S+ of the", "a file of the", regex=True)
     groups = table.assign(kind=kinds).groupby("kind", sort=False)
     rows = []
     for kind, group in groups:
         executors, lost = (", ".join(dict.fromkeys(group[column])) for column in ("executor", "lost"))
-        rows.append(f"| {kind} | {len(group)} | {executors} | {lost} |")
+        count = (~group["lost"].str.startswith(NOT_INJECTED)).sum()
+        rows.append(f"| {kind} | {count} | {executors} | {lost} |")
     killed = table[table["kind"] == "SIGKILL"]
     stages = killed["moment"].str.split(", ").str[1].value_counts().sort_index()
     at = ", ".join(f"{stage} {count}" for stage, count in stages.items())
@@ -409,23 +480,23 @@ happened to.
 Processes were killed at these stages:
 {at}.
 
-{where["start"][:10]}, {len(table)} injections in {seconds:.0f} s, {where["cpus"]} CPU cores, {platform.system()},
-Python {where["python"]}, torch {where["packages"]["torch"]}, Ray {where["packages"]["ray"]}.
+{provenance(where)}: {seconds:.0f} s.
 """
     (folder / "README.md").write_text(text)
 
 
 def main() -> None:
-    begin = time.monotonic()
+    begin, where = time.monotonic(), machine()
     folder = Path(tempfile.mkdtemp(prefix="skipfl-faults-"))
     os.environ["SKIPFL_CACHE"] = str(folder / "cache")
     try:
         found = suite(folder, say=print)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    write(found, REFERENCE, time.monotonic() - begin)
-    lost = [injection for injection in found if injection.lost != "nothing"]
-    print(f"{len(found)} injections, {len(lost)} with a loss; wrote {REFERENCE}")
+    write(found, REFERENCE, time.monotonic() - begin, where)
+    injected = [injection for injection in found if not injection.lost.startswith(NOT_INJECTED)]
+    lost = [injection for injection in injected if injection.lost != "nothing"]
+    print(f"{len(injected)} injections, {len(lost)} with a loss; wrote {REFERENCE}")
     sys.exit(bool(lost))
 
 

@@ -1,7 +1,8 @@
-"""A run that says where it is, so that it can be killed, or its disk filled, at any moment of its rounds."""
+"""A run that says where it is, so that it or its workers can be killed, or its disk filled, at any moment."""
 
 import functools
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -154,3 +155,28 @@ def kill_at(moment: Moment, delay: float, *arguments: object, cwd: Path) -> bool
             victim.kill()
             return True
     return False
+
+
+class Killer:
+    """Within the block, SIGKILL for the actor in a place, each time that so many more results have come."""
+
+    def __init__(self, executor, moments, place: int = 0) -> None:
+        self.executor, self.moments, self.place = executor, list(moments), place
+        self.get, self.results, self.killed = executor._get, 0, 0
+
+    def __enter__(self):
+        self.executor._get = self
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.executor._get = self.get
+
+    def __call__(self, reference):
+        result = self.get(reference)
+        self.results += 1
+        if self.moments and self.results >= self.moments[0]:
+            self.moments.pop(0)
+            self.killed += 1
+            actor = self.executor._actors[self.place]
+            os.kill(self.get(actor.call.remote("peak"))[0], signal.SIGKILL)
+        return result

@@ -15,6 +15,7 @@ import yaml
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
+        "results.curves",
         "simulate.api",
         "simulate.cli",
         "simulate.engine.serial_executor",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from safetensors.torch import load_file
 
 from simulate.config import build
@@ -10,6 +11,12 @@ from simulate.engine.serial_executor import SerialExecutor
 from simulate.experiment import prepare
 from simulate.experiment import run as run_prepared
 from simulate.plan import outline
+
+SGD = {"train": {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}}
+"""Plain, as SCAFFOLD wants it."""
+
+FAULTS = {"availability": 0.9, "dropout": 0.2, "corrupted": 0.2, "slowness": 0.5, "deadline": 8, "min_clients": 2}
+"""Clients that are away, and updates lost in every way."""
 
 
 def experiment(model: Path, corpus: Path, method="layer_skipping", reading=None, **changes):
@@ -33,6 +40,36 @@ def experiment(model: Path, corpus: Path, method="layer_skipping", reading=None,
 def run(what, folder: Path, executor=None) -> dict:
     """The summary of an experiment that is run into a folder, serially unless told where."""
     return run_prepared(prepare(what), folder, executor or SerialExecutor(what.engine))
+
+
+class Stopped(Exception):
+    """What ends a run here; real signals do in `test_signals.py` and `test_kills.py`."""
+
+
+class Mortal(SerialExecutor):
+    """Ends the run when it has done so many tasks, of training or evaluation."""
+
+    def __init__(self, settings, tasks: int) -> None:
+        super().__init__(settings)
+        self.left = tasks
+
+    def run(self, tasks):
+        for done in super().run(tasks):
+            self.left -= 1
+            if not self.left:
+                raise Stopped
+            yield done
+
+
+def interrupted(what, folder: Path, tasks: int) -> Path:
+    """The folder of a run that ends after so many tasks."""
+    with pytest.raises(Stopped):
+        run(what, folder, Mortal(what.engine, tasks))
+    return folder
+
+
+IN_ROUND_4 = 2 + 3 * (2 + 2) + 1
+"""Tasks of a run with cohorts of two: validation and test of the untrained model, three rounds, and one client."""
 
 
 def timeless(folder: Path, table: str) -> pd.DataFrame:

@@ -4,36 +4,41 @@ python -m tests.soak        500 rounds of 50 clients; writes its figures into re
 """
 
 import os
-import platform
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 import ray
+from ray._private import internal_api
 
 from partitions.cache import cache_folder
 from results.canvas import panels
 from results.output import whole
+from simulate.bench.race import machine
 from simulate.engine.executors import make_executor
-from simulate.engine.records import environment
 from simulate.engine.rounds import Round
 from simulate.experiment import prepare
 from simulate.experiment import run as run_prepared
 from tests import bad_inputs
 from tests.conftest import write_corpus
-from tests.fault_suite import REFERENCE, gone
+from tests.fault_suite import REFERENCE, gone, provenance
 from tests.processes import MARK
 from tests.runs import experiment
 
 FAULTS = {"availability": 0.9, "dropout": 0.1, "corrupted": 0.05, "slowness": 0.5, "deadline": 4, "min_clients": 30}
-MEMORY = ["driver_mb", "actor_1_mb", "actor_2_mb", "object_store_mb"]
+MEMORY = ["driver_mb", "actor_1_mb", "actor_2_mb"]
+STORE = ["object_store_mb"]
+OBJECTS = ["stored_objects", "references"]
+COLUMNS = MEMORY + STORE + OBJECTS
 
 
 def resident(pid: int) -> float:
@@ -42,17 +47,19 @@ def resident(pid: int) -> float:
     return (int(status["VmRSS"].split()[0]) - int(status["RssShmem"].split()[0])) / 1e3
 
 
-def object_store() -> float:
-    """What Ray's object store holds, MB."""
-    name = "object_store_memory"
-    return (ray.cluster_resources()[name] - ray.available_resources()[name]) / 1e6
+def kept() -> tuple[float, int, int]:
+    """What Ray's object store holds, MB and objects, and to how many objects this process refers."""
+    state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
+    found = internal_api.get_memory_info_reply(state).store_stats
+    references = ray._private.worker.global_worker.core_worker.get_all_reference_counts()
+    return found.object_store_bytes_used / 1e6, found.num_local_objects, len(references)
 
 
 def soak(folder: Path, rounds: int = 500, kills: int = 4, every: int = 10) -> pd.DataFrame:
     """SCAFFOLD, whose clients remember something, with 50 clients of which an actor now and then dies.
 
     Returns:
-        A row every some rounds: ``round``, ``seconds`` since the beginning, and `MEMORY`.
+        A row every some rounds: ``round``, ``seconds`` since the beginning, and `COLUMNS`.
 
     Raises:
         AssertionError: if processes, shared memory or files in the cache are left when it is over.
@@ -72,7 +79,9 @@ def soak(folder: Path, rounds: int = 500, kills: int = 4, every: int = 10) -> pd
     rng, rows, mark = np.random.default_rng(0), [], uuid4().hex
     deadly = set(rng.choice(np.arange(1, rounds // 3), kills, replace=False).tolist())
     begin = time.monotonic()
-    with patch.dict(os.environ, {MARK: mark, "SKIPFL_CACHE": str(folder / "cache")}):
+    # What is small does not go to the object store; here all goes there, as that of larger models does.
+    variables = {MARK: mark, "SKIPFL_CACHE": str(folder / "cache"), "RAY_max_direct_call_object_size": "100"}
+    with patch.dict(os.environ, variables):
         with make_executor(what.engine) as executor:
 
             def on_round(round_: Round) -> None:
@@ -81,7 +90,7 @@ def soak(folder: Path, rounds: int = 500, kills: int = 4, every: int = 10) -> pd
                 processes = [pid for pid, _ in executor.all("peak")]
                 if round_.number % every == 0:
                     memory = [resident(pid) for pid in (os.getpid(), *processes)]
-                    rows.append([round_.number, time.monotonic() - begin, *memory, object_store()])
+                    rows.append([round_.number, time.monotonic() - begin, *memory, *kept()])
                 if round_.number in deadly:
                     os.kill(int(rng.choice(processes)), signal.SIGKILL)
 
@@ -90,60 +99,71 @@ def soak(folder: Path, rounds: int = 500, kills: int = 4, every: int = 10) -> pd
         gone(mark)
         left = [file.name for file in cache_folder().iterdir() if file.name.startswith("run-")]
         assert left in ([], ["run.lock"]), left
-    return pd.DataFrame(rows, columns=["round", "seconds", *MEMORY])
+    return pd.DataFrame(rows, columns=["round", "seconds", *COLUMNS])
 
 
 def slopes(table: pd.DataFrame) -> dict[str, float]:
-    """MB per 100 rounds over the second half, when all is warm and no actor is new."""
+    """MB, or objects, per 100 rounds over the second half, when all is warm and no actor is new."""
     half = table[table["round"] >= table["round"].max() / 2]
-    return {name: round(float(np.polyfit(half["round"] / 100, half[name], 1)[0]), 3) + 0.0 for name in MEMORY}
+    return {name: round(float(np.polyfit(half["round"] / 100, half[name], 1)[0]), 3) + 0.0 for name in COLUMNS}
 
 
-def write(table: pd.DataFrame, counts: pd.Series, kills: int, folder: Path) -> None:
-    """The figures as a table, in words, and drawn."""
+def write(table: pd.DataFrame, counts: pd.Series, kills: int, folder: Path, where: Mapping[str, Any]) -> None:
+    """The figures as a table, in words, and drawn.
+
+    Args:
+        table: as `soak` gives it.
+        counts: the sums of the run's ``rounds.csv``.
+        kills: actors that were killed.
+        folder: to write into.
+        where: as `simulate.bench.race.machine` gives it, before anything is written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     table.round(2).to_csv(folder / "soak.csv", index=False)
-    figure, axes = panels(2, 6.3)
-    for name in MEMORY:
-        axes[name == "object_store_mb"].plot(table["round"], table[name], label=name.removesuffix("_mb"))
-    for panel in axes:
-        panel.set(xlabel="round", ylabel="MB", ylim=(0, None))
+    figure, axes = panels(3, 9.5)
+    for panel, names, unit in zip(axes, (MEMORY, STORE, OBJECTS), ("MB", "MB", "objects"), strict=True):
+        for name in names:
+            panel.plot(table["round"], table[name], label=name.removesuffix("_mb").replace("_", " "))
+        panel.set(xlabel="round", ylabel=unit, ylim=(0, None))
         panel.legend(frameon=False)
     figure.tight_layout()
     with whole(folder / "soak.png") as file:
         figure.savefig(file, format="png", dpi=150)
-    found, where, last = slopes(table), environment(), table.iloc[-1]
+    found, last = slopes(table), table.iloc[-1]
     rows = [
-        f"| {name.removesuffix('_mb').replace('_', ' ')} | {last[name]:.1f} | {found[name]:+.2f} |" for name in MEMORY
+        f"| {name.removesuffix('_mb').replace('_', ' ')}{', MB' * name.endswith('_mb')} | {last[name]:.1f} "
+        f"| {found[name]:+.2f} |"
+        for name in COLUMNS
     ]
     (folder / "soak.md").write_text(f"""# Memory over {last["round"]:.0f} rounds of 50 clients
 
 Written by `make soak` (`python -m tests.soak`): SCAFFOLD on a tiny random model, two actors, simulated faults
 ({int(counts["dropped"])} dropouts, {int(counts["late"])} late and {int(counts["rejected"])} rejected updates,
 {int(counts["skipped"])} rounds skipped), and {kills} actors killed in the first third. Resident memory without what
-processes share; the slope is that of a line through the second half. Afterwards no process of the session, nothing in
-shared memory and no folder of the run in the cache was left.
+processes share. Whatever actors exchange, and what clients keep, goes through Ray's object store here, however small it
+is: what it holds, and to how many of its objects the driver refers. The change is that of a line through the second
+half. Afterwards no process of the session, nothing in shared memory and no folder of the run in the cache was left.
 
-| | MB at the end | MB per 100 rounds |
+| | at the end | change in 100 rounds |
 |---|---:|---:|
 {chr(10).join(rows)}
 
 ![Memory over the rounds](soak.png)
 
-{where["start"][:10]}, {last["seconds"]:.0f} s, {where["cpus"]} CPU cores, {platform.system()},
-Python {where["python"]}, torch {where["packages"]["torch"]}, Ray {where["packages"]["ray"]}.
+{provenance(where)}: {last["seconds"]:.0f} s.
 """)
 
 
 def main() -> None:
     rounds, kills = int(sys.argv[1]) if sys.argv[1:] else 500, 4
+    where = machine()
     folder = Path(tempfile.mkdtemp(prefix="skipfl-soak-"))
     try:
         table = soak(folder, rounds, kills)
         counts = pd.read_csv(folder / "run" / "rounds.csv").sum(numeric_only=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    write(table, counts, kills, REFERENCE)
+    write(table, counts, kills, REFERENCE, where)
     print(table.to_string(index=False), slopes(table), sep="\n")
 
 

@@ -29,9 +29,18 @@ def committed() -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_runs_from_a_clean_kernel_and_shows_what_is_committed(committed, tmp_path, monkeypatch):
+SMALLER = {"rounds=2": "rounds=1", "corpus.train=240": "corpus.train=48", "corpus.validation=40": "corpus.validation=8",
+           "corpus.test=80": "corpus.test=8"}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [SMALLER, pytest.param({}, marks=pytest.mark.slow)], ids=["smaller", "as it is"])
+def test_runs_from_a_clean_kernel_and_shows_what_is_committed(changes, committed, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     fresh = nbformat.read(NOTEBOOK, as_version=4)
+    settings = code_cells(fresh)[0]
+    for before, after in changes.items():
+        assert settings.source.count(f'"{before}"') == 1
+        settings.source = settings.source.replace(f'"{before}"', f'"{after}"')
     for cell in code_cells(fresh):
         cell.outputs = []
     client = NotebookClient(fresh, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})

@@ -77,7 +77,7 @@ class Task:
     """One call of a worker's method.
 
     Attributes:
-        method: "train" or "evaluate".
+        method: "measure", "train" or "evaluate".
         arguments: all but the last, which is the client's state.
         client: whose state goes along; what comes back replaces it.
         round: that it is done in, where a message may name it.
@@ -211,8 +211,8 @@ def gpu_error(executor: Executor, error: BaseException) -> EngineError | None:
     if isinstance(error, torch.OutOfMemoryError):
         fewer = f"fewer than engine.workers = {executor.workers}, " if executor.workers > 1 else ""
         return MemoryShortageError(
-            f"the GPU has no memory left: take {fewer}a smaller train.batch_size or model.max_length; `skipfl plan` "
-            "estimates what a worker needs"
+            f"the GPU has no memory left: take {fewer}a smaller train.batch_size or train.batch_tokens (sub-words a "
+            "step, instead of a number of texts), evaluate.batch_size or model.max_length"
         )
     if isinstance(error, RuntimeError) and (found := NO_FIXED_ORDER.search(str(error))):
         return EngineError(

@@ -37,10 +37,35 @@ LETTING_GO = 2.0
 MOST_AT_ONCE = 32
 """Tasks handed to an actor in one call."""
 
+NO_ROOM = (
+    "what the workers exchange fits neither into Ray's object store nor on the disk of its session, which Ray takes "
+    "for full at 95 %: make room there (in /tmp/ray, or where RAY_TMPDIR says), or raise "
+    "RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION above 0.3 of the memory; then the same command again goes on"
+)
+"""What to say when Ray can keep no more."""
+
+NO_SESSION = (
+    "Ray could not start ({}): is there room on the disk of /tmp/ray, or where RAY_TMPDIR says? engine.executor=serial "
+    "does without Ray"
+)
+"""What to say when no session of our own begins."""
+
+GONE = (
+    "Ray has lost a machine, or what was kept there for the clients; the same command again goes on from the last "
+    "checkpoint"
+)
+"""What to say when Ray no longer has what it was given."""
 
 HUGE_PAGES = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 """Has the processes of a Ray session ask for huge pages: large tensors, which come and go with each client, then cost a
 page fault for 2 MB of them rather than for 4 kB. glibc reads it when a process starts."""
+
+
+def died(when: str, smaller: str = "engine.workers", client: int | None = None) -> LostWorkerError:
+    """The error that ends a run when workers die again and again."""
+    return LostWorkerError(
+        f"worker processes died {LOSSES} times {when}, perhaps for want of memory; try a smaller {smaller}", client
+    )
 
 
 @contextmanager
@@ -136,15 +161,23 @@ class RayExecutor(Executor):
         self._key = ""
 
     def _begin_session(self) -> None:
-        """Join the cluster that the settings name, or start a session on this machine."""
+        """Join the cluster that the settings name, or start a session on this machine.
+
+        Raises:
+            EngineError: if there is no such cluster, or Ray cannot start.
+        """
         settings, quiet = self.settings, {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
         wanted = 1 if settings.workers == "auto" else settings.workers
         cpus = {} if settings.address else {"num_cpus": max(os.cpu_count() or 1, wanted * settings.threads)}
         try:
             with _keeping_the_handler(), nullcontext() if settings.address else _own_session():
                 self._ray.init(address=settings.address or "local", **cpus, **quiet)
-        except ConnectionError as error:
-            raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
+        except Exception as error:  # as plain as that, in Ray
+            if settings.address is None:
+                raise EngineError(NO_SESSION.format(str(error).partition("\n")[0].rstrip("."))) from error
+            if isinstance(error, ConnectionError):
+                raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
+            raise
 
     def _here(self) -> int:
         """GPUs of this machine, or the CPU cores that this process may use."""
@@ -166,14 +199,14 @@ class RayExecutor(Executor):
         self._states = {}
         self._values = None
         self.lost = 0
-        self._key, self._job = job.key, self._ray.put(job)
+        self._key, self._job = job.key, self._put(job)
         self._everywhere(lambda actor: actor.start.remote(self._job), restart=False)
 
     def first(self, method: str) -> Any:
         return self._everywhere(lambda actor: actor.call.remote(method), [0])[0]
 
     def all(self, method: str, *arguments: Any) -> list[Any]:
-        shared = [self._ray.put(argument) for argument in arguments]
+        shared = [self._put(argument) for argument in arguments]
         return self._everywhere(lambda actor: actor.call.remote(method, *shared))
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
@@ -200,44 +233,76 @@ class RayExecutor(Executor):
                 try:
                     results.append(self._get(reference))
                     break
-                except LostWorkerError:
+                except LostWorkerError as error:
                     if not left:
-                        raise
+                        raise died("in a row") from error
                     self.replace(place, restart)
                     reference = call(self._actors[place])
         return results
 
     def replace(self, place: int, restart: bool = True, work: str = "what it was doing") -> None:
-        """Put a new actor, with the job and the global values, in place of a lost one, and warn of what is redone."""
-        warnings.warn(f"a worker process died and is replaced; {work} is done again", stacklevel=2)
-        self.lost += 1
-        self._ray.kill(self._actors[place])
-        self._actors[place] = self._new()
-        if not restart:
-            return
-        values = [] if self._values is None else [self._ray.put(self._values())]
-        self._everywhere(lambda actor: actor.start.remote(self._job), [place], restart=False)
-        for payload in values:
-            self._get(self._actors[place].call.remote("receive", payload))
+        """Put a new actor, with the job and the global values, in place of a lost one, and warn of what is redone.
+
+        Raises:
+            LostWorkerError: if those that take its place die, too, before they have them.
+        """
+        for left in reversed(range(LOSSES)):
+            warnings.warn(f"a worker process died and is replaced; {work} is done again", stacklevel=2)
+            self.lost += 1
+            self._ray.kill(self._actors[place])
+            actor = self._actors[place] = self._new()
+            if not restart:
+                return
+            try:
+                self._get(actor.start.remote(self._job))
+                if self._values is not None:
+                    self._get(actor.call.remote("receive", self._put(self._values())))
+                return
+            except LostWorkerError as error:
+                if not left:
+                    raise died("as they took the place of a lost one") from error
 
     def state(self, client: int) -> State | None:
         reference = self._states.get(client)
         return None if reference is None else self._get(reference)
 
     def remember(self, client: int, state: State) -> None:
-        self._states[client] = self._ray.put(state)
+        self._states[client] = self._put(state)
+
+    def _put(self, value: Any) -> Any:
+        """A reference to a value in the object store."""
+        with self._told():
+            return self._ray.put(value)
 
     def _get(self, reference: Any) -> Any:
         """A result; an error in a worker is raised as it was raised there."""
-        try:
+        with self._told():
             return self._ray.get(reference)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Within the block, what Ray raises is raised as an error of the engine, or of the work that it carried."""
+        try:
+            yield
         except self._ray.exceptions.RayTaskError as error:
-            raise gpu_error(self, error.cause) or error.cause from error
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
-            raise LostWorkerError(
-                f"worker processes died {LOSSES} times in a row, perhaps for want of memory; try a smaller "
-                "engine.workers"
-            ) from error
+            raise gpu_error(self, error.cause) or self._error_of_ray(error.cause) or error.cause from error
+        except self._ray.exceptions.RayError as error:
+            if (told := self._error_of_ray(error)) is None:
+                raise
+            raise told from error
+
+    def _error_of_ray(self, error: BaseException) -> EngineError | None:
+        """What to say of an error of Ray itself; None of any other."""
+        of = self._ray.exceptions
+        if isinstance(error, of.RayActorError) and error.actor_init_failed:
+            return EngineError(f"a worker process cannot begin: {str(error).strip().splitlines()[-1]}")
+        if isinstance(error, of.RayActorError | of.OutOfMemoryError):
+            return LostWorkerError("a worker process died")
+        if isinstance(error, of.ObjectStoreFullError | of.OutOfDiskError):
+            return EngineError(NO_ROOM)
+        if isinstance(error, of.ObjectLostError | of.NodeDiedError | of.LocalRayletDiedError):
+            return EngineError(GONE)
+        return None
 
     def close(self) -> None:
         """Let the workers go; those that are still at work after `LETTING_GO` seconds are killed at it."""
@@ -357,12 +422,11 @@ class _Visit:
         suspect = struck[0] if struck else None  # they are in the order in which they were handed out
         self.losses[suspect] += 1
         if self.losses[suspect] == LOSSES:
-            client = None if suspect is None else self.tasks[suspect].client
-            raise LostWorkerError(
-                f"worker processes died {LOSSES} times at one task, perhaps for want of memory; try a smaller "
-                "engine.workers or train.batch_size",
-                client,
-            )
+            if suspect is None:
+                raise died("as they sent what they had summed")
+            task = self.tasks[suspect]
+            section = "evaluate" if task.method == "evaluate" else "train"
+            raise died("at one task", f"engine.workers or {section}.batch_size", task.client)
         self.running = {key: handed_out for key, handed_out in self.running.items() if handed_out.place != place}
         again = sorted({*struck, *self.unsent[place]})
         self.unsent[place].clear()

@@ -85,10 +85,13 @@ class RoundLoop:
         except LostWorkerError as error:
             if error.client is None:
                 raise
-            raise EngineError(
-                f"client {error.client} in round {number}: {error}. In one process, for a debugger: "
-                f"skipfl replay {shlex.quote(str(self.folder.path))} --round {number} --client {error.client}"
-            ) from error
+            again = f"replay {self._quoted} --round {number} --client {error.client}"
+            raise _alone(f"client {error.client} in round {number}", error, again) from error
+
+    @property
+    def _quoted(self) -> str:
+        """The run folder in a command."""
+        return shlex.quote(str(self.folder.path))
 
     @property
     def sent(self) -> int:
@@ -134,7 +137,12 @@ class RoundLoop:
         """
         server = self.server
         clients = sorted(server.visited) if server.facts.scope.personal else []
-        each = self.evaluator.score(server.executor, clients or None)
+        try:
+            each = self.evaluator.score(server.executor, clients or None)
+        except LostWorkerError as error:
+            whose = "" if error.client is None else f" of client {error.client}"
+            again = f"run --resume {self._quoted} engine.executor=serial"
+            raise _alone(f"evaluation{whose} after round {number}", error, again) from error
         if clients and not server.job.method.pooled:
             rows = [
                 {"round": number, "client": client, **_columns(scores)}
@@ -190,6 +198,11 @@ class RoundLoop:
         self.folder.append("rounds", [record])
         if scores is not None:
             self.history.append((number, scores))
+
+
+def _alone(what: str, error: LostWorkerError, command: str) -> EngineError:
+    """What always ends its worker, and the command that does it again in one process."""
+    return EngineError(f"{what}: {error}. In one process, for a debugger: skipfl {command}")
 
 
 def _columns(scores: Scores) -> dict[str, float]:

@@ -2,24 +2,16 @@
 
 import pytest
 
-from tests.runs import experiment, require_same_bits
+from tests.runs import FAULTS, SGD, experiment, require_same_bits
 
-SGD = {"train": {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}}
 PARTIAL = {"train": {"lr": 0.01, "batch_size": 4, "partial_work": 0.7}}
 HALF = {"cohort": {"count": 2}, "rounds": 3}
-FAULTS = {
-    "availability": 0.8,
-    "persistence": 2,
-    "dropout": 0.2,
-    "slowness": 0.5,
-    "deadline": 4,
-    "corrupted": 0.2,
-    "byzantine": 0.2,
-    "attack": "noise",
-    "min_clients": 2,
+HONEST = FAULTS | {"availability": 0.8, "persistence": 2, "deadline": 4}
+FAULTY = {
+    "rounds": 3,
+    "faults": HONEST | {"byzantine": 0.2, "attack": "noise"},
+    "partition": {"name": "dirichlet", "clients": 6, "alpha": 0.5, "min_size": 3},
 }
-HONEST = {key: value for key, value in FAULTS.items() if key not in ("byzantine", "attack")}
-FAULTY = {"rounds": 3, "faults": FAULTS, "partition": {"name": "dirichlet", "clients": 6, "alpha": 0.5, "min_size": 3}}
 
 
 @pytest.mark.parametrize(

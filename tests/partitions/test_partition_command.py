@@ -7,13 +7,13 @@ import pytest
 
 from simulate import api
 from simulate.cli import main
-from tests.command import skipfl
+from tests.command import quick
 
 SMALL = ["corpus.train=200", "corpus.validation=10", "corpus.test=10", "partition.clients=4"]
 
 
 def test_prints_draws_and_names_what_it_wrote(tmp_path):
-    result = skipfl("partition", "demo", *SMALL, "partition.alpha=0.1", "-o", "out/alpha0.1", cwd=tmp_path)
+    result = quick("partition", "demo", *SMALL, "partition.alpha=0.1", "-o", "out/alpha0.1", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     *_, closing = result.stdout.splitlines()
     assert closing == "wrote out/alpha0.1.json, out/alpha0.1.png, out/alpha0.1.pdf"
@@ -30,7 +30,7 @@ def test_prints_draws_and_names_what_it_wrote(tmp_path):
 
 
 def test_neither_model_nor_tokenizer_is_needed(tmp_path):
-    result = skipfl(
+    result = quick(
         "partition", "demo", *SMALL, "model=no/such-model", "partition=natural", "-o", "natural.png", cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr

@@ -10,7 +10,7 @@ import torch
 from partitions.cache import cache_folder
 from tests import bad_inputs
 from tests.bad_inputs import Case, lay_out, outcome, row
-from tests.command import skipfl
+from tests.command import quick, skipfl
 
 CASES = list(bad_inputs.cases())
 
@@ -69,4 +69,4 @@ def test_in_a_real_process(tmp_path):
     result = skipfl(*case.arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert row(case, result.stderr) in bad_inputs.TABLE.read_text(encoding="utf-8").splitlines()
-    assert "Traceback" in skipfl(*case.arguments, "--debug", cwd=tmp_path).stderr
+    assert "Traceback" in quick(*case.arguments, "--debug", cwd=tmp_path).stderr

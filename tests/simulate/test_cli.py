@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from simulate.cli import main
-from tests.command import skipfl
+from tests.command import quick, skipfl
 
 
 @pytest.fixture
@@ -51,14 +51,14 @@ def test_compare_ends_with_table_curves_and_every_file_named(small, tmp_path):
     table = pd.read_csv(tmp_path / "out" / "comparison.csv")
     assert table["seeds"].tolist() == [2, 2, 2]
 
-    again = skipfl("table", "out", cwd=tmp_path)
+    again = quick("table", "out", cwd=tmp_path)
     assert again.returncode == 0
     assert "LoRA (1/4 layers, rank 8)" in again.stdout
-    drawn = skipfl("plot", "out", "-o", "figure.png", cwd=tmp_path)
+    drawn = quick("plot", "out", "-o", "figure.png", cwd=tmp_path)
     assert drawn.returncode == 0
     assert (tmp_path / "figure.pdf").stat().st_size > 1000
 
-    kept = skipfl(
+    kept = quick(
         "compare", "demo", "--methods", "layer_skipping,lora,local_only", "--seeds", "0,1", *small,
         "method.layers=1", "engine.workers=2", "-o", "out", cwd=tmp_path,
     )  # fmt: skip
@@ -66,19 +66,19 @@ def test_compare_ends_with_table_curves_and_every_file_named(small, tmp_path):
 
 
 def test_a_run_can_be_repeated_from_its_folder(small, tmp_path):
-    first = skipfl("run", "demo", *small, "method.layers=1", "engine.executor=serial", "-o", "one", cwd=tmp_path)
+    first = quick("run", "demo", *small, "method.layers=1", "engine.executor=serial", "-o", "one", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    second = skipfl("run", "one/config.yaml", "-o", "two", cwd=tmp_path)
+    second = quick("run", "one/config.yaml", "-o", "two", cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     one, two = (pd.read_csv(tmp_path / name / "rounds.csv").filter(regex="^(?!seconds)") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
-    third = skipfl("run", "demo", *small, "method.layers=2", "engine.executor=serial", "-o", "one", cwd=tmp_path)
+    third = quick("run", "demo", *small, "method.layers=2", "engine.executor=serial", "-o", "one", cwd=tmp_path)
     assert third.returncode == 2
     assert "one: already exists and is not empty; choose another folder with -o" in third.stderr
 
 
 def test_ablate(small, tmp_path):
-    result = skipfl(
+    result = quick(
         "ablate",
         "demo",
         "--skip-ratios",
@@ -98,7 +98,7 @@ def test_ablate(small, tmp_path):
 
 
 def test_plan_needs_neither_weights_nor_data(tmp_path):
-    result = skipfl("plan", "llama-3.2-1b-i2b2", "method=layer_skipping", "method.layers=6", cwd=tmp_path)
+    result = quick("plan", "llama-3.2-1b-i2b2", "method=layer_skipping", "method.layers=6", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     text = " ".join(result.stdout.split())
     assert "70.5 % less than the full model (embeddings, 16 layers, final norm and head" in text
@@ -106,7 +106,7 @@ def test_plan_needs_neither_weights_nor_data(tmp_path):
 
 
 def test_list_shows_what_there_is(tmp_path):
-    result = skipfl("list", cwd=tmp_path)
+    result = quick("list", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for name in ("demo-classification", "layer_skipping", "fedprox", "dirichlet", "synthetic-notes", "jsonl", "top"):
         assert name in result.stdout
@@ -162,5 +162,5 @@ def test_a_mistake_in_a_real_process_has_no_traceback(tmp_path):
     result = skipfl("run", "demo", "round=3", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == "error: unknown key round; did you mean 'rounds'?\n"
-    debugged = skipfl("run", "demo", "round=3", "--debug", cwd=tmp_path)
+    debugged = quick("run", "demo", "round=3", "--debug", cwd=tmp_path)
     assert "Traceback" in debugged.stderr

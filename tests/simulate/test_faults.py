@@ -25,9 +25,8 @@ from simulate.exchange.channel import Float32Channel, PayloadError
 from simulate.exchange.pieces import l2_norm
 from simulate.method import Turn
 from tests.conftest import write_corpus
-from tests.runs import experiment, run, scope_shapes, tensors, timeless
+from tests.runs import SGD, experiment, run, scope_shapes, tensors, timeless
 
-SGD = {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}
 SIX = {"partition": {"name": "dirichlet", "clients": 6, "alpha": 0.5, "min_size": 3}}
 
 
@@ -187,7 +186,7 @@ def test_variates_stay_the_mean_over_all_clients_when_updates_are_lost(scope, ti
     """What a client keeps changes only if its update counts; else the mean of all variates would leave the server's."""
     faults = {"dropout": 0.2, "corrupted": 0.3, "slowness": 0.5, "deadline": 8, "min_clients": 3}
     method = {"name": "scaffold", **scope}
-    what = experiment(tiny_decoder, ner_corpus, method, rounds=6, cohort={"count": 4}, train=SGD, faults=faults)
+    what = experiment(tiny_decoder, ner_corpus, method, rounds=6, cohort={"count": 4}, faults=faults, **SGD)
     workers = SerialExecutor(what.engine)
     run(what, tmp_path / "run", workers)
     rounds, clients = (pd.read_csv(tmp_path / "run" / f"{table}.csv") for table in ("rounds", "clients"))

@@ -1,10 +1,22 @@
 """SIGKILL, full disks and other real faults: a run that goes on is the run that nothing happened to, bit for bit."""
 
+import os
+import re
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
+from simulate.bench.race import machine
+from simulate.engine.ray_executor import RayExecutor
+from simulate.exchange.aggregation import ExactSum
 from tests import fault_suite, soak
-from tests.fault_suite import full_disks, kills, lay_out
+from tests.command import quick
+from tests.fault_suite import NOT_INJECTED, RAY, Injection, fill, full_disks, full_session, kills, lay_out, small_disk
+from tests.processes import write_config
+from tests.runs import experiment
 
 
 def test_killed_again_and_again(tmp_path):
@@ -23,12 +35,55 @@ def test_a_full_disk_is_one_line_and_room_again_is_enough(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_full_disk_below_ray_is_one_line_and_room_again_is_enough(tmp_path):
+    setting = lay_out("FedAvg, Adam at the server", tmp_path / "run", rounds=3, hidden=384, **RAY)
+    try:
+        (found,) = full_session(setting, np.random.default_rng(0))
+    except PermissionError as error:
+        pytest.skip(str(error))
+    assert found.lost == "nothing"
+
+
+@pytest.mark.slow
+def test_ray_that_cannot_start_is_one_line(tiny_decoder, ner_corpus, tmp_path):
+    """On a disk without room for a session."""
+    write_config(experiment(tiny_decoder, ner_corpus, engine={"executor": "ray", "workers": 1}), tmp_path)
+    disk = Path(tempfile.mkdtemp(prefix="skipfl-"))  # Ray's sockets need a short path
+    try:
+        with small_disk(disk), patch.dict(os.environ, {"RAY_TMPDIR": str(disk)}):
+            fill(disk)
+            result = quick("run", "tiny.yaml", "-o", "out", cwd=tmp_path)
+    except PermissionError as error:
+        pytest.skip(str(error))
+    assert result.returncode == 2
+    told = r"error: Ray could not start \(.+\): is there room on the disk of /tmp/ray, .*"
+    assert re.fullmatch(told, result.stderr.splitlines()[-1])
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_table_says_where_it_was_made_and_what_could_not_be_done(tmp_path):
+    found = [
+        Injection("SIGKILL", "FedAvg", "serial", "round 1, training, no. 2", 0, "nothing"),
+        Injection("SIGKILL", "FedAvg", "serial", "round 2, export, sync 1", 2, "nothing"),
+        Injection("disk full", "FedAvg", "serial", "none", lost=f"{NOT_INJECTED}: a tmpfs cannot be mounted here"),
+    ]
+    where = machine() | {"commit": "0123456789abcdef", "dirty": True}
+    fault_suite.write(found, tmp_path, 12.3, where)
+    text = (tmp_path / "README.md").read_text()
+    assert "| SIGKILL | 2 | serial | nothing |" in text
+    assert "| disk full | 0 | serial | not injected: a tmpfs cannot be mounted here |" in text
+    assert f"{where['date']}, {where['processor']}, {where['cpus']} CPUs" in text
+    assert "commit 012345678 with changes that are not committed: 12 s." in text
+
+
+@pytest.mark.slow
 def test_nothing_is_lost(tmp_path):
     """The suite of `make faults`, at other moments than those of its table."""
     found = fault_suite.suite(tmp_path, seed=1)
     assert sum(injection.kind == "SIGKILL" for injection in found) >= 40
-    assert {injection.lost for injection in found} == {"nothing"}
-    fault_suite.write(found, tmp_path / "table", 0)
+    assert {injection.lost.split(":")[0] for injection in found} <= {"nothing", NOT_INJECTED}
+    fault_suite.write(found, tmp_path / "table", 0, machine())
     assert (tmp_path / "table" / "faults.csv").read_text().count("\n") == len(found) + 1
 
 
@@ -37,3 +92,25 @@ def test_memory_is_flat(tmp_path):
     """The beginning of `make soak`, in which all is not quite warm yet. Found: below 2 MB in 100 rounds."""
     found = soak.slopes(soak.soak(tmp_path, rounds=200, kills=2, every=5))
     assert max(found.values()) < 5
+
+
+@pytest.mark.slow
+def test_what_is_kept_too_long_shows(tmp_path, monkeypatch):
+    """A leak put in on purpose: the sums of all rounds stay, one of each actor."""
+    collected = []
+    get = RayExecutor._get
+
+    def leaking(self, reference):
+        result = get(self, reference)
+        if isinstance(result, ExactSum):
+            collected.append(reference)
+        return result
+
+    monkeypatch.setattr(RayExecutor, "_get", leaking)
+    table = soak.soak(tmp_path, rounds=20, kills=0, every=2)
+    found = soak.slopes(table)
+    assert len(collected) >= 30
+    for name in soak.OBJECTS:
+        assert found[name] == pytest.approx(200, rel=0.2)
+    last = table["object_store_mb"].iloc[-1]
+    assert found["object_store_mb"] > 2 * last

@@ -6,42 +6,22 @@ import shlex
 import signal
 import sys
 import warnings
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
+import ray
 import torch
 
+from simulate.api import simulate
 from simulate.cli import main
-from simulate.engine.executors import EngineError, MemoryShortageError
-from simulate.engine.serial_executor import SerialExecutor
+from simulate.engine.executors import EngineError, MemoryShortageError, gpu_error
+from simulate.engine.ray_executor import ResidentWorker
 from simulate.engine.worker import Worker
-from tests.runs import experiment, run, same_results
-
-SGD = {"train": {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}}
-
-
-class Killer:
-    """Within the block, SIGKILL for the actor in a place, each time that so many more results have come."""
-
-    def __init__(self, executor, moments, place: int = 0) -> None:
-        self.executor, self.moments, self.place = executor, list(moments), place
-        self.get, self.results, self.killed = executor._get, 0, 0
-
-    def __enter__(self):
-        self.executor._get = self
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.executor._get = self.get
-
-    def __call__(self, reference):
-        result = self.get(reference)
-        self.results += 1
-        if self.moments and self.results >= self.moments[0]:
-            self.moments.pop(0)
-            self.killed += 1
-            actor = self.executor._actors[self.place]
-            os.kill(self.get(actor.call.remote("peak"))[0], signal.SIGKILL)
-        return result
+from simulate.plan import make_plan
+from tests.kills import Killer
+from tests.runs import SGD, experiment, run, same_results
 
 
 @pytest.mark.parametrize(
@@ -70,58 +50,184 @@ def deadly(self, turn, *arguments):
     """A worker's `train`, of which client 2 does not come back."""
     if turn.client == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return Worker.trains(self, turn, *arguments)
+    return Worker.original(self, turn, *arguments)
+
+
+def deadly_evaluate(self, split, batches, state):
+    """A worker's `evaluate`, of which no client that has a state of its own comes back."""
+    if state is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Worker.original(self, split, batches, state)
+
+
+def _poison(actor, method: str, instead) -> None:
+    if not hasattr(Worker, "original"):
+        Worker.original = getattr(Worker, method)
+        setattr(Worker, method, instead)
+
+
+def _heal(actor, method: str) -> None:
+    setattr(Worker, method, Worker.original)
+    del Worker.original
+
+
+@contextmanager
+def poisoned(executor, method: str, instead):
+    """Within the block the actors' workers, those that take a lost one's place too, have another method."""
+    start, replace = executor.start, executor.replace
+
+    def poison(actors) -> None:
+        ray.get([actor.__ray_call__.remote(_poison, method, instead) for actor in actors])
+
+    def started(job) -> None:
+        start(job)
+        poison(executor._actors)
+
+    def replaced(place, *arguments, **options) -> None:
+        replace(place, *arguments, **options)
+        poison([executor._actors[place]])
+
+    executor.start, executor.replace = started, replaced
+    try:
+        yield
+    finally:
+        executor.start, executor.replace = start, replace
+        for actor in executor._actors:
+            with suppress(ray.exceptions.RayActorError):
+                ray.get(actor.__ray_call__.remote(_heal, method))
+
+
+def command(line: str, monkeypatch) -> None:
+    """Type what a message advises."""
+    monkeypatch.setattr(sys, "argv", shlex.split(line))
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
 
 
 @pytest.mark.filterwarnings("ignore:a worker process died")
 def test_a_client_that_always_ends_its_worker_is_named(tmp_path, tiny_decoder, ner_corpus, actors, monkeypatch, capsys):
     """The real actors, in which `deadly` stands for a client whose batch crashes the process; and what is advised."""
     what = experiment(tiny_decoder, ner_corpus)
-    two = actors["two"]
-    start = two.start
-
-    def started(job):
-        start(job)
-        two._ray.get([actor.__ray_call__.remote(_poison) for actor in two._actors])
-
-    replace = two.replace
-
-    def replaced(place, *arguments, **options):
-        replace(place, *arguments, **options)
-        two._ray.get(two._actors[place].__ray_call__.remote(_poison))
-
-    two.start, two.replace = started, replaced
-    try:
-        with pytest.raises(EngineError) as error:
-            run(what, tmp_path / "run", two)
-    finally:
-        two.start, two.replace = start, replace
-    told = re.search(r"client 2 in round 1: .* 3 times .*debugger: skipfl (.*)", str(error.value))
-    monkeypatch.setattr(sys, "argv", ["skipfl", *shlex.split(told[1])])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert not stop.value.code
+    with poisoned(actors["two"], "train", deadly), pytest.raises(EngineError) as error:
+        run(what, tmp_path / "run", actors["two"])
+    told = re.search(
+        r"^client 2 in round 1: worker processes died 3 times at one task, perhaps for want of memory; try a smaller "
+        r"engine.workers or train.batch_size. In one process, for a debugger: (skipfl replay .*)$",
+        str(error.value),
+    )
+    command(told[1], monkeypatch)
     said = capsys.readouterr().out
     assert "client 2 in round 1 is redone" in said
     assert "clients.csv has no such row: the run did not get so far" in said
 
 
-def _poison(actor) -> None:
-    kind = type(actor.worker)
-    if not hasattr(kind, "trains"):
-        kind.trains, kind.train = kind.train, deadly
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:a worker process died")
+def test_a_client_whose_evaluation_always_ends_its_worker_is_named(
+    tmp_path, tiny_decoder, ner_corpus, actors, monkeypatch
+):
+    """FedPer's clients have models of their own. What is advised redoes the round and the evaluation, to the end."""
+    what = experiment(tiny_decoder, ner_corpus, {"name": "fedper", "layers": 2})
+    with poisoned(actors["two"], "evaluate", deadly_evaluate), pytest.raises(EngineError) as error:
+        run(what, tmp_path / "run", actors["two"])
+    told = re.search(
+        r"^evaluation of client \d after round 1: worker processes died 3 times at one task, .*engine.workers or "
+        r"evaluate.batch_size. In one process, for a debugger: (skipfl run --resume \S+ engine.executor=serial)$",
+        str(error.value),
+    )
+    command(told[1], monkeypatch)
+    run(what, tmp_path / "serial")
+    same_results(tmp_path / "run", tmp_path / "serial")
 
 
-def test_a_full_gpu_is_told_with_what_to_change(tmp_path, tiny_decoder, ner_corpus, monkeypatch):
-    """On the CPU the error is raised by hand."""
+class Fragile(ResidentWorker):
+    """Dies when it is told of the global values, until so many have died: each leaves a file."""
+
+    def __init__(self, gpu: float, folder: Path, deaths: int) -> None:
+        super().__init__(gpu)
+        self.folder, self.deaths = folder, deaths
+
+    def call(self, method, *arguments):
+        if method == "receive" and len(list(self.folder.iterdir())) < self.deaths:
+            (self.folder / str(os.getpid())).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().call(method, *arguments)
+
+
+@contextmanager
+def successors(executor, kind, *arguments):
+    """Within the block, actors of another kind take the place of lost ones."""
+    new, executor._new = executor._new, partial(ray.remote(kind).options(num_cpus=1).remote, 0.0, *arguments)
+    try:
+        yield
+    finally:
+        executor._new = new
+        executor.replace(0, restart=False)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:a worker process died")
+def test_those_that_take_a_lost_ones_place_may_die_too(tmp_path, tiny_decoder, ner_corpus, actors):
+    """Twice changes nothing; always is told as it is."""
+    what = experiment(tiny_decoder, ner_corpus)
+    run(what, tmp_path / "serial")
+    for deaths in (2, 100):
+        (folder := tmp_path / f"deaths{deaths}").mkdir()
+        with successors(actors["one"], Fragile, folder, deaths), Killer(actors["one"], (8,)):
+            if deaths == 2:
+                assert run(what, tmp_path / "run", actors["one"])["lost_workers"] == 3
+                same_results(tmp_path / "run", tmp_path / "serial")
+                continue
+            with pytest.raises(EngineError, match=r"^worker processes died 3 times as they took the place of a lost"):
+                run(what, tmp_path / "never", actors["one"])
+        assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.filterwarnings("ignore:a worker process died")
+def test_a_worker_that_cannot_begin_tells_why(tmp_path, tiny_decoder, ner_corpus, actors):
+    """It is no loss: nothing is tried again."""
+
+    class Broken:
+        def __init__(self, gpu):
+            raise ImportError("libmissing.so.1: cannot open shared object file")
+
+        def start(self, job):
+            pass
+
+    told = r"^a worker process cannot begin: ImportError: libmissing\.so\.1: cannot open"
+    with successors(actors["one"], Broken):
+        with Killer(actors["one"], (8,)), pytest.raises(EngineError, match=told):
+            run(experiment(tiny_decoder, ner_corpus), tmp_path / "run", actors["one"])
+        assert actors["one"].lost == 1
+
+
+def test_a_full_gpu_is_told_with_what_to_change(tmp_path, tiny_decoder, ner_corpus, actors, monkeypatch):
+    """And with what was estimated. On the CPU the error is raised by hand."""
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(Worker, "train", full)
     what = experiment(tiny_decoder, ner_corpus)
-    with pytest.raises(MemoryShortageError, match=r"no memory left: take a smaller train\.batch_size .*`skipfl plan`"):
-        run(what, tmp_path / "run", SerialExecutor(what.engine))
+    with pytest.raises(MemoryShortageError) as error:
+        simulate({tmp_path / "run": what})
+    (estimated,) = [value for name, value in make_plan(what).rows() if name == "memory of a worker"]
+    assert str(error.value) == (
+        "the GPU has no memory left: take a smaller train.batch_size or train.batch_tokens (sub-words a step, instead "
+        "of a number of texts), evaluate.batch_size or model.max_length; `skipfl plan` estimates "
+        f"{estimated.removeprefix('about ')} a worker"
+    )
+    assert "fewer than engine.workers = 2, a smaller" in str(gpu_error(actors["two"], torch.OutOfMemoryError()))
+
+
+def test_a_plan_counts_the_sub_words_of_a_step(tiny_decoder, ner_corpus):
+    """Two trained blocks of hidden size 16, intermediate 32: 16 * 16 + 4 * 32 = 384 floats a sub-word each."""
+    by_number, by_tokens = (
+        make_plan(experiment(tiny_decoder, ner_corpus, train={"lr": 0.01, "batch_size": 4, "batch_tokens": tokens}))
+        for tokens in (None, 256)
+    )
+    assert by_tokens.memory_bytes - by_number.memory_bytes == (256 - 4 * 32) * 2 * 384 * 4
 
 
 def test_what_has_no_fixed_order_on_a_gpu_is_told(tmp_path, tiny_decoder, ner_corpus, monkeypatch):

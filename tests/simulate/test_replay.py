@@ -16,29 +16,9 @@ from filelock import FileLock
 from simulate.api import replay
 from simulate.cli import main
 from simulate.engine.records import RunFolderError
-from simulate.engine.serial_executor import SerialExecutor
-from tests.command import skipfl
-from tests.runs import experiment, run
-
-SGD = {"train": {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}}
-FAULTS = {"dropout": 0.2, "slowness": 0.4, "deadline": 5, "corrupted": 0.2, "availability": 0.9, "min_clients": 2}
-
-
-class Stopped(Exception):
-    """What ends a run in these tests."""
-
-
-class Mortal(SerialExecutor):
-    """Ends the run at the first visit of a round."""
-
-    def __init__(self, settings, round_: int) -> None:
-        super().__init__(settings)
-        self.round = round_
-
-    def run(self, tasks):
-        if tasks[0].method == "train" and tasks[0].arguments[0].round == self.round:
-            raise Stopped
-        return super().run(tasks)
+from tests.command import quick
+from tests.runs import FAULTS, IN_ROUND_4, SGD, experiment, run
+from tests.runs import interrupted as interrupted_run
 
 
 def content(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -84,7 +64,10 @@ def test_a_visit_of_a_finished_run_is_what_was_recorded(method, changes, tmp_pat
 def test_faults_strike_again(tmp_path, tiny_decoder, ner_corpus):
     """The last visit that was averaged, dropped, late, rejected, and in vain in a round that was skipped."""
     six = {"name": "dirichlet", "clients": 6, "alpha": 0.5, "min_size": 3}
-    run(experiment(tiny_decoder, ner_corpus, rounds=3, seed=1, faults=FAULTS, partition=six), tmp_path / "run")
+    run(
+        experiment(tiny_decoder, ner_corpus, rounds=3, seed=1, faults=FAULTS | {"deadline": 5}, partition=six),
+        tmp_path / "run",
+    )
     visits = pd.read_csv(tmp_path / "run" / "clients.csv").drop_duplicates("status", keep="last")
     assert set(visits["status"]) == {"ok", "dropped", "late", "rejected", "skipped"}
     for number, client, status in visits[["round", "client", "status"]].itertuples(index=False):
@@ -98,8 +81,7 @@ def interrupted(tmp_path_factory, tiny_decoder, ner_corpus) -> Path:
     """The folder of a run of SCAFFOLD with cohorts of two of four, stopped in round 4, with checkpoints of 2 and 3."""
     what = experiment(tiny_decoder, ner_corpus, "scaffold", rounds=5, cohort={"count": 2}, **SGD)
     folder = tmp_path_factory.mktemp("interrupted") / "run"
-    with pytest.raises(Stopped):
-        run(what, folder, Mortal(what.engine, 4))
+    interrupted_run(what, folder, IN_ROUND_4)
     run(what, folder.parent / "whole")
     return folder
 
@@ -122,7 +104,7 @@ def test_an_interrupted_run_is_replayed_from_its_checkpoint(interrupted, capsys)
 
 
 def test_the_command(interrupted, tmp_path):
-    shown = skipfl("replay", interrupted, "--round", 3, "--client", _member(interrupted, 3), cwd=tmp_path)
+    shown = quick("replay", interrupted, "--round", 3, "--client", _member(interrupted, 3), cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "as recorded, to the last digit: round, client, examples, steps, loss, update_norm, layers" in shown.stdout
     assert "goes on after round 2" in shown.stdout

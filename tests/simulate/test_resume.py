@@ -19,41 +19,10 @@ from simulate.engine.checkpoint import FORMAT, Checkpoints
 from simulate.engine.records import RunFolder, RunFolderError
 from simulate.engine.serial_executor import SerialExecutor
 from simulate.experiment import forget_corpora
-from tests.runs import experiment, run, same_results
+from tests.runs import FAULTS, IN_ROUND_4, SGD, Mortal, Stopped, experiment, interrupted, run, same_results
 
-SGD = {"train": {"lr": 0.05, "batch_size": 4, "optimizer": "sgd", "weight_decay": 0, "clip_norm": None}}
 HALF = {"cohort": {"count": 2}}
 DECODER = "tiny_decoder", "ner_corpus"
-
-
-class Stopped(Exception):
-    """What ends a run in these tests; real signals do in `test_signals.py` and `test_kills.py`."""
-
-
-class Mortal(SerialExecutor):
-    """Ends the run when it has done so many tasks."""
-
-    def __init__(self, settings, tasks: int) -> None:
-        super().__init__(settings)
-        self.left = tasks
-
-    def run(self, tasks):
-        for done in super().run(tasks):
-            self.left -= 1
-            if not self.left:
-                raise Stopped
-            yield done
-
-
-IN_ROUND_4 = 2 + 3 * (2 + 2) + 1
-"""Tasks of a run with cohorts of two: validation and test of the untrained model, three rounds, and one client."""
-
-
-def interrupted(what, folder, tasks: int):
-    """A run that ends after so many tasks, of training or evaluation."""
-    with pytest.raises(Stopped):
-        run(what, folder, Mortal(what.engine, tasks))
-    return folder
 
 
 def resumed_after(folder) -> list[int]:
@@ -92,9 +61,8 @@ def test_interrupted_is_uninterrupted(method, family, task, changes, tmp_path, r
 
 def test_simulated_faults_go_on_as_they_began(tiny_decoder, ner_corpus, tmp_path):
     """Updates lost in every way, personal layers, a robust aggregation and Adam at the server; stopped in round 5."""
-    faults = {"availability": 0.9, "dropout": 0.2, "corrupted": 0.2, "slowness": 0.5, "deadline": 8, "min_clients": 3}
     method = {"name": "fedper", "layers": 2, "personal_layers": 1}
-    changes = {"aggregation": "median", "server": {"name": "adam", "lr": 0.01}, "faults": faults}
+    changes = {"aggregation": "median", "server": {"name": "adam", "lr": 0.01}, "faults": FAULTS | {"min_clients": 3}}
     what = experiment(tiny_decoder, ner_corpus, method, rounds=6, **changes)
     executor = Mortal(what.engine, 10_000)
     run(what, tmp_path / "whole", executor)

@@ -34,14 +34,32 @@ def wait_for(condition, seconds: float = 180) -> float:
     return time.monotonic() - begin
 
 
-def interrupt(victim: Victim, stage: str, number: int, round_: int = 1) -> None:
-    """Send a signal to a process when it is at a stage of a round, or beyond."""
+def interrupt(victim: Victim, stage: str, number: int, round_: int = 1, step: str = "") -> None:
+    """Send a signal to a process when it is at a stage of a round, or beyond, and there at a step."""
     sent = False
     for moment in victim.moments():
-        if not sent and moment.round >= round_ and moment.stage == stage:
+        if not sent and moment.round >= round_ and moment.stage == stage and step in ("", moment.step):
             os.kill(victim.process.pid, number)
             sent = True
-    assert sent
+    assert sent, (stage, step)
+
+
+PLACES = [
+    ("training", 1, ""),
+    ("evaluation", 1, ""),
+    ("records", 1, "sync 1"),
+    ("checkpoint", 1, ""),
+    ("resume", 0, ""),
+    ("aggregation", 2, ""),
+    ("export", 2, ""),
+    ("export", 2, "rename 1"),
+    ("finish", 2, "no. 1"),
+    ("finish", 2, "sync 1"),
+    ("finish", 2, "rename 1"),
+    ("finish", 2, "rename 2"),
+]
+"""Where a run of two rounds is interrupted, in this order. At the last two all is written but for a name: that of
+environment.json, which says that the run is finished, and that of summary.json, with which it is."""
 
 
 def test_a_signal_at_any_stage(tiny_decoder, ner_corpus, tmp_path):
@@ -49,20 +67,26 @@ def test_a_signal_at_any_stage(tiny_decoder, ner_corpus, tmp_path):
     what = experiment(tiny_decoder, ner_corpus, {"name": "fedper", "layers": 2})
     run(what, tmp_path / "whole")
     command = ["run", write_config(what, tmp_path), "-o", "out"]
-    for place, (stage, round_) in enumerate([("training", 1), ("checkpoint", 1), ("aggregation", 2), ("export", 2)]):
+    for place, (stage, round_, step) in enumerate(PLACES):
         number = list(CODES)[place % 2]
         victim = Victim(*command, cwd=tmp_path)
-        interrupt(victim, stage, number, round_)
+        interrupt(victim, stage, number, round_, step)
         assert victim.process.exitcode == CODES[number], stage
         assert (tmp_path / "errors").read_text() == "interrupted; to go on: skipfl run --resume out\n"
         assert status(tmp_path / "out") == "interrupted"
         assert not (tmp_path / "out" / "summary.json").exists()
         assert not list((tmp_path / "out").rglob("*.tmp"))
         command = ["run", "--resume", "out"]
+    victim = Victim(*command, cwd=tmp_path)
+    interrupt(victim, "finish", signal.SIGTERM, 2, "unlink 1")  # as it tidies up after the summary
+    assert victim.process.exitcode == CODES[signal.SIGTERM]
+    assert status(tmp_path / "out") == "finished"
+    same_results(tmp_path / "out", tmp_path / "whole")
     process = forked(*command, cwd=tmp_path)
     process.join(60)
     assert process.exitcode == 0
-    same_results(tmp_path / "out", tmp_path / "whole")
+    assert "finished before, kept" in (tmp_path / "output").read_text()
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import yaml
 from baselines.layer_skipping import LayerSkipping
 from simulate import api, tuning
 from simulate.config import ConfigError, load
-from tests.command import skipfl
+from tests.command import quick
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_tune_then_compare(small, tmp_path):
         "tune", "demo", "--methods", "layer_skipping,lora", "--grid", "train.lr=1e-9,2e-2", "--grid", "method.rank=2",
         "--seeds", "0,1", *small, "method.layers=1", "-o", "out",
     ]  # fmt: skip
-    first = skipfl(*command, cwd=tmp_path)
+    first = quick(*command, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     table = pd.read_csv(tmp_path / "out" / "trials.csv")
     columns = ["method", "train.lr", "method.rank", "seed", "metric", "validation", "test", "best_round", "bytes_total"]
@@ -269,23 +269,23 @@ def test_tune_then_compare(small, tmp_path):
     assert load(tmp_path / "out" / "tuned.yaml").method.layers == 1
 
     (tmp_path / "out" / "trials" / "lora-lr0.02-rank2-seed1" / "summary.json").unlink()  # as if cut off before the end
-    again = skipfl(*command, cwd=tmp_path)
+    again = quick(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("finished before, kept") == 7
     timeless = [column for column in table if column != "seconds"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "trials.csv")[timeless], table[timeless])
 
-    compared = skipfl(
+    compared = quick(
         "compare", "out/tuned.yaml", "--methods", "layer_skipping,lora", "-o", "compared", cwd=tmp_path
     )  # fmt: skip
     assert compared.returncode == 0, compared.stderr
     config = yaml.safe_load((tmp_path / "compared" / "lora-seed0" / "config.yaml").read_text())
     assert (config["train"]["lr"], config["method"]["rank"], config["rounds"]) == (0.02, 2, 2)
-    report = skipfl("report", "compared", "-o", "report.md", cwd=tmp_path)
+    report = quick("report", "compared", "-o", "report.md", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
     assert "too few seeds" in report.stdout
     assert "None of the runs is centralized" in (tmp_path / "report.md").read_text()
-    drawn = skipfl("plot", "compared", "--view", "pareto", "-o", "pareto.png", cwd=tmp_path)
+    drawn = quick("plot", "compared", "--view", "pareto", "-o", "pareto.png", cwd=tmp_path)
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "pareto.pdf").stat().st_size > 1000
 
