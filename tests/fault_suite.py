@@ -439,7 +439,8 @@ def provenance(where: Mapping[str, Any]) -> str:
     changed = " with changes that are not committed" if where["dirty"] else ""
     return (
         f"{where['date']}, {where['processor']}, {where['cpus']} CPUs, {where['memory_mb'] / 1000:.0f} GB, "
-        f"{where['platform']},\nPython {where['python']}, {versions}, commit {str(where['commit'])[:9]}{changed}"
+        f"{where['platform'].partition('-')[0]},\n"
+        f"Python {where['python']}, {versions}, commit {str(where['commit'])[:9]}{changed}"
     )
 
 

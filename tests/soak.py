@@ -18,7 +18,6 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 import ray
-from ray._private import internal_api
 
 from partitions.cache import cache_folder
 from results.canvas import panels
@@ -37,8 +36,8 @@ from tests.runs import experiment
 FAULTS = {"availability": 0.9, "dropout": 0.1, "corrupted": 0.05, "slowness": 0.5, "deadline": 4, "min_clients": 30}
 MEMORY = ["driver_mb", "actor_1_mb", "actor_2_mb"]
 STORE = ["object_store_mb"]
-OBJECTS = ["stored_objects", "references"]
-COLUMNS = MEMORY + STORE + OBJECTS
+REFERENCES = ["references"]
+COLUMNS = MEMORY + STORE + REFERENCES
 
 
 def resident(pid: int) -> float:
@@ -47,12 +46,11 @@ def resident(pid: int) -> float:
     return (int(status["VmRSS"].split()[0]) - int(status["RssShmem"].split()[0])) / 1e3
 
 
-def kept() -> tuple[float, int, int]:
-    """What Ray's object store holds, MB and objects, and to how many objects this process refers."""
-    state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
-    found = internal_api.get_memory_info_reply(state).store_stats
-    references = ray._private.worker.global_worker.core_worker.get_all_reference_counts()
-    return found.object_store_bytes_used / 1e6, found.num_local_objects, len(references)
+def kept() -> tuple[float, int]:
+    """What Ray's object store has to keep, MB, and to how many objects this process refers."""
+    name = "object_store_memory"
+    size = ray.cluster_resources()[name] - ray.available_resources()[name]
+    return size / 1e6, len(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
 
 
 def soak(folder: Path, rounds: int = 500, kills: int = 4, every: int = 10) -> pd.DataFrame:
@@ -121,7 +119,7 @@ def write(table: pd.DataFrame, counts: pd.Series, kills: int, folder: Path, wher
     folder.mkdir(parents=True, exist_ok=True)
     table.round(2).to_csv(folder / "soak.csv", index=False)
     figure, axes = panels(3, 9.5)
-    for panel, names, unit in zip(axes, (MEMORY, STORE, OBJECTS), ("MB", "MB", "objects"), strict=True):
+    for panel, names, unit in zip(axes, (MEMORY, STORE, REFERENCES), ("MB", "MB", "objects"), strict=True):
         for name in names:
             panel.plot(table["round"], table[name], label=name.removesuffix("_mb").replace("_", " "))
         panel.set(xlabel="round", ylabel=unit, ylim=(0, None))
