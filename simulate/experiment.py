@@ -194,6 +194,18 @@ def require_same(prepared: Prepared, folder: Path, device: str) -> None:
     begun.require_device(device)
 
 
+def require_same_sources(prepared: Prepared, folder: Path) -> None:
+    """Refuse to put other runs beside a finished one that was made from another corpus or model.
+
+    Raises:
+        RunFolderError: if corpus or model are no longer what they were, as far as its records tell.
+        ModelError: if the model is not there any more.
+    """
+    made = RecordedRun(folder, prepared.experiment.resolved())
+    made.require_corpus(prepared.content)
+    made.require_model(model_digests(prepared.experiment.model))
+
+
 def partition_record(prepared: Prepared) -> dict[str, Any]:
     """What partition.json says: who holds what, and of which corpus."""
     traits, lengths = prepared.traits, prepared.splits["train"].example_lengths

@@ -12,7 +12,7 @@ from simulate.engine.executors import Executor, check_engine, make_executor, res
 from simulate.engine.records import check_free, check_unused, state_of, tidy
 from simulate.engine.rounds import Round
 from simulate.engine.shared import sweep
-from simulate.experiment import forget_corpora, prepare, read_corpus, require_same, run
+from simulate.experiment import forget_corpora, prepare, read_corpus, require_same, require_same_sources, run
 from simulate.plan import outline, with_estimate
 from simulate.registry import suggest
 
@@ -123,7 +123,7 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
     states = {folder: state_of(folder, experiment.resolved()) for folder, experiment in runs.items()}
     executor: Executor | None = None
     try:
-        _check({folder: experiment for folder, experiment in runs.items() if states[folder] != "finished"}, states)
+        _check(runs, states)
         for folder, experiment in runs.items():
             if state_of(folder, experiment.resolved()) == "finished":
                 tidy(folder)
@@ -156,16 +156,19 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> None:
             check_free(folder)
         if states[folder] == "interrupted":
             check_unused(folder)
-    for experiment in runs.values():
+    to_do = {folder: experiment for folder, experiment in runs.items() if states[folder] != "finished"}
+    for experiment in to_do.values():
         outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
-    drawn = {(each.corpus, each.model, each.partition, each.seed): each for each in runs.values()}
+    drawn = {(each.corpus, each.model, each.partition, each.seed): each for each in to_do.values()}
     for experiment in drawn.values():
         prepare(experiment)
-    for engine in {each.engine for each in runs.values()}:
+    for engine in {each.engine for each in to_do.values()}:
         check_engine(engine)
     for folder, experiment in runs.items():
         if states[folder] == "interrupted":
             require_same(prepare(experiment), folder, resolve_device(experiment.engine.device))
+        elif states[folder] == "finished" and to_do:  # those that are kept shall compare with those that follow
+            require_same_sources(prepare(experiment), folder)
 
 
 def fitting(overrides: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:

@@ -83,6 +83,24 @@ class RecordedRun:
                 "began: restore it, or begin another run in another folder"
             )
 
+    def require_corpus(self, digests: Mapping[str, str]) -> None:
+        """Refuse another corpus than the run was made from, as far as its record tells.
+
+        Args:
+            digests: the SHA-256 of each split.
+
+        Raises:
+            RunFolderError: naming the first split that is another.
+        """
+        file = self.path / "partition.json"
+        before = _read_json(file).get("corpus_sha256", digests) if file.is_file() else digests
+        for name in digests:
+            if before.get(name) != digests[name]:
+                raise RunFolderError(
+                    f"{self.path}: the {name} split of the corpus has changed since this run: restore it, or begin "
+                    "another study in another folder"
+                )
+
     def require_model(self, digests: Mapping[str, str]) -> None:
         """Refuse a model that is not read from what it was when the run began, as far as its record tells.
 

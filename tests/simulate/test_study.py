@@ -1,5 +1,6 @@
-"""Which settings of a comparison go to which method."""
+"""Studies: which settings of a comparison go to which method, and what stands beside what."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,11 @@ import pytest
 from baselines.fedavg import FedAvg
 from baselines.layer_skipping import LayerSkipping
 from baselines.lora import LoRA
+from simulate.api import simulate
 from simulate.config import ConfigError
+from simulate.engine.records import RunFolderError
 from simulate.study import comparison
+from tests.runs import experiment
 
 METHODS = ("layer_skipping", "fedavg", "lora")
 
@@ -60,3 +64,29 @@ def test_a_mistaken_key_is_one_line(override, message):
         compared("method.layers=3", override)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_a_study_is_not_finished_from_another_corpus_or_model(tiny_decoder, ner_corpus, tmp_path):
+    """A kept run beside runs of something else would be compared as if it were the same; alone it is only kept."""
+    model = Path(shutil.copytree(tiny_decoder, tmp_path / "model"))
+    corpus = Path(shutil.copytree(ner_corpus, tmp_path / "corpus"))
+    what = experiment(model, corpus, rounds=1)
+    first, second = tmp_path / "seed0", tmp_path / "seed1"
+    simulate({first: what})
+    study = {first: what, second: what.model_copy(update={"seed": 1})}
+    file, weights = corpus / "validation.jsonl", model / "model.safetensors"
+    text, bits = file.read_bytes(), weights.read_bytes()
+
+    file.write_bytes(text[: text.rstrip().rfind(b"\n") + 1])  # without its last example
+    with pytest.raises(RunFolderError, match="seed0: the validation split of the corpus has changed since this run"):
+        simulate(study)
+    simulate({first: what})
+    file.write_bytes(text)
+
+    weights.write_bytes(bits[:-1] + bytes([bits[-1] ^ 1]))
+    with pytest.raises(RunFolderError, match=r"seed0: model\.safetensors of the model has changed"):
+        simulate(study)
+    assert not second.exists()
+    weights.write_bytes(bits)
+    simulate(study)
+    assert (second / "summary.json").is_file()
