@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from simulate.engine.executors import EngineSettings, make_executor
+from simulate.engine.executors import EngineSettings, Executor, make_executor
 
 WORDS = [f"word{index}" for index in range(30)] + ["pain", "fever", "aspirin", "heparin"]
 TAGS = {"pain": "B-problem", "fever": "B-problem", "aspirin": "B-treatment", "heparin": "B-treatment"}
@@ -131,10 +132,44 @@ def labelled_corpus(tmp_path_factory) -> Path:
     return write_corpus(folder, "multilabel", {"train": 60, "validation": 20, "test": 20})
 
 
+class RaySession:
+    """Executors of one and of two actors in a session of Ray that all tests share which do not start their own."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self.executors: dict[str, Executor] = {}
+
+    def open(self) -> dict[str, Executor]:
+        """The executors, by name."""
+        if not self.executors:
+            ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+            self.stack.callback(ray.shutdown)
+            for name, workers in (("one", 1), ("two", 2)):
+                self.executors[name] = self.stack.enter_context(make_executor(EngineSettings(workers=workers)))
+        return self.executors
+
+    def rest(self) -> None:
+        """Have the actors forget what they were at; those that were killed are replaced at the next start."""
+        for executor in self.executors.values():
+            for actor in executor._actors:
+                with suppress(ray.exceptions.RayActorError):
+                    ray.get(actor.stop.remote())
+
+    def close(self) -> None:
+        """Make room for a session that a test starts itself."""
+        self.stack.close()
+        self.executors.clear()
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    session = RaySession()
+    yield session
+    session.close()
+
+
 @pytest.fixture(scope="module")
-def actors():
+def actors(ray_session):
     """Executors of one and of two Ray actors, by name."""
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
-    with make_executor(EngineSettings(workers=1)) as one, make_executor(EngineSettings(workers=2)) as two:
-        yield {"one": one, "two": two}
-    ray.shutdown()
+    yield ray_session.open()
+    ray_session.rest()

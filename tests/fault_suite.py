@@ -239,6 +239,17 @@ def small_disk(folder: Path, megabytes: int = 8) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@contextmanager
+def own_disk(megabytes: int, **variables: str) -> Iterator[Path]:
+    """Within the block Ray's sessions are on a small disk of their own, and these environment variables set."""
+    with (
+        tempfile.TemporaryDirectory(prefix="skipfl-") as name,  # Ray's sockets need a short path
+        small_disk(Path(name), megabytes),
+        patch.dict(os.environ, {"RAY_TMPDIR": name, **variables}),
+    ):
+        yield Path(name)
+
+
 def fill(folder: Path) -> Path:
     """Fill a disk to the last byte; the file that does."""
     file = folder / "filler"
@@ -285,12 +296,15 @@ def full_disks(setting: Setting, count: int, rng: np.random.Generator) -> list[I
 
 
 def full_session(setting: Setting, rng: np.random.Generator) -> list[Injection]:
-    """A run whose Ray session, with little memory for objects, has no room left on its disk from some moment on."""
+    """A run whose Ray session has no room left on its disk from some moment of its second round on.
+
+    The store holds 80 MB, not the global values (38 MB), which workers map, and a worker's sum (75 MB) together.
+    """
     folder = setting.folder
-    at = [moment for moment in setting.moments if moment.round == 2 and moment.step.startswith(RESULT)]
-    moment, place = at[int(rng.integers(len(at)))], Path(tempfile.mkdtemp(prefix="skipfl-"))
-    variables = {"RAY_TMPDIR": str(place), "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000"}
-    with small_disk(place, 256), patch.dict(os.environ, variables):
+    training = [moment for moment in setting.moments if (moment.round, moment.stage) == (2, "training")]
+    at = [moment for moment in training if moment.step.startswith(RESULT)]
+    moment = at[int(rng.integers(len(at)))]
+    with own_disk(400, RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES="80000000") as place:
         victim = Victim(*command(folder), cwd=folder)
         filler = None
         for there in victim.moments():
@@ -421,7 +435,7 @@ def suite(folder: Path, seed: int = 0, say: Callable[[str], None] = lambda _: No
     add(cut_checkpoint(lay_out("SCAFFOLD", folder / "cut"), rng))
     add(cut_shared(lay_out("SCAFFOLD", folder / "shared"), rng))
     add(cut_corpus(lay_out(adam, folder / "corpus"), rng))
-    full, session = lay_out(adam, folder / "full"), lay_out(adam, folder / "session", hidden=384, **RAY)
+    full, session = lay_out(adam, folder / "full"), lay_out(adam, folder / "session", hidden=512, **RAY)
     try:
         add(full_disks(full, 6, rng))
         add(full_session(session, rng))

@@ -226,7 +226,7 @@ def traces(tiny_decoder):
             (root / name).mkdir(exist_ok=True)
         environment = os.environ | {key: str(root / name) for key, name in places.items()}
         command = [SKIPFL, "compare", "demo", "--methods", "lora", *SMALL, "method.layers=1"]
-        command += ["engine.workers=1", "-o", "out"]
+        command += ["engine.workers=2", "-o", "out"]
         addresses: set[str] = set()
         process = subprocess.Popen(
             command, cwd=root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -10,8 +10,9 @@ TWELVE = {"partition": {"name": "dirichlet", "clients": 12, "alpha": 0.5, "min_s
 
 
 @pytest.fixture(scope="module")
-def four():
+def four(ray_session):
     """In a Ray session of their own, which has as many CPUs as they ask for."""
+    ray_session.close()
     with make_executor(EngineSettings(workers=4)) as executor:
         yield executor
 

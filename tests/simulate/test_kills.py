@@ -1,10 +1,6 @@
 """SIGKILL, full disks and other real faults: a run that goes on is the run that nothing happened to, bit for bit."""
 
-import os
 import re
-import tempfile
-from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,7 +10,7 @@ from simulate.engine.ray_executor import RayExecutor
 from simulate.exchange.aggregation import ExactSum
 from tests import fault_suite, soak
 from tests.command import quick
-from tests.fault_suite import NOT_INJECTED, RAY, Injection, fill, full_disks, full_session, kills, lay_out, small_disk
+from tests.fault_suite import NOT_INJECTED, RAY, Injection, fill, full_disks, full_session, kills, lay_out, own_disk
 from tests.processes import write_config
 from tests.runs import experiment
 
@@ -36,7 +32,7 @@ def test_a_full_disk_is_one_line_and_room_again_is_enough(tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_below_ray_is_one_line_and_room_again_is_enough(tmp_path):
-    setting = lay_out("FedAvg, Adam at the server", tmp_path / "run", rounds=3, hidden=384, **RAY)
+    setting = lay_out("FedAvg, Adam at the server", tmp_path / "run", rounds=3, hidden=512, **RAY)
     try:
         (found,) = full_session(setting, np.random.default_rng(0))
     except PermissionError as error:
@@ -48,9 +44,8 @@ def test_a_full_disk_below_ray_is_one_line_and_room_again_is_enough(tmp_path):
 def test_ray_that_cannot_start_is_one_line(tiny_decoder, ner_corpus, tmp_path):
     """On a disk without room for a session."""
     write_config(experiment(tiny_decoder, ner_corpus, engine={"executor": "ray", "workers": 1}), tmp_path)
-    disk = Path(tempfile.mkdtemp(prefix="skipfl-"))  # Ray's sockets need a short path
     try:
-        with small_disk(disk), patch.dict(os.environ, {"RAY_TMPDIR": str(disk)}):
+        with own_disk(8) as disk:
             fill(disk)
             result = quick("run", "tiny.yaml", "-o", "out", cwd=tmp_path)
     except PermissionError as error:
@@ -88,15 +83,17 @@ def test_nothing_is_lost(tmp_path):
 
 
 @pytest.mark.slow
-def test_memory_is_flat(tmp_path):
+def test_memory_is_flat(tmp_path, ray_session):
     """The beginning of `make soak`, in which all is not quite warm yet. Found: below 2 MB in 100 rounds."""
+    ray_session.close()
     found = soak.slopes(soak.soak(tmp_path, rounds=200, kills=2, every=5))
     assert max(found.values()) < 5
 
 
 @pytest.mark.slow
-def test_what_is_kept_too_long_shows(tmp_path, monkeypatch):
+def test_what_is_kept_too_long_shows(tmp_path, ray_session, monkeypatch):
     """A leak put in on purpose, beyond the bound of `test_memory_is_flat`: the sums of all rounds stay, two a round."""
+    ray_session.close()
     collected = []
     get = RayExecutor._get
 
