@@ -39,7 +39,7 @@ def fisher(model: nn.Module, structure: Structure, batches: Iterable[Batch], los
 def _gradients(
     model: nn.Module, structure: Structure, batches: Iterable[Batch], loss: LossOf
 ) -> Iterable[list[list[torch.Tensor]]]:
-    """For each batch the gradient of each tensor of each block."""
+    """For each batch the gradient of each tensor of each block, float32."""
     parameters = [[model.get_parameter(name) for name in block] for block in structure.blocks]
     flat = [parameter for block in parameters for parameter in block]
     needed = [parameter.requires_grad for parameter in flat]
@@ -50,7 +50,7 @@ def _gradients(
             labels = batch.pop("labels")
             value = loss(model(**batch).logits, labels)
             found = iter(torch.autograd.grad(value, flat, materialize_grads=True))
-            yield [[next(found) for _ in block] for block in parameters]
+            yield [[next(found).float() for _ in block] for block in parameters]
     finally:
         for parameter, before in zip(flat, needed, strict=True):
             parameter.requires_grad_(before)

@@ -5,14 +5,12 @@
 Each CORPUS is a folder of JSONL files. Its training examples are dealt out evenly to 20 clients, and batches are made
 in three ways: in random order, by number (`train.batch_size`) and by sub-words (`train.batch_tokens`). Padding is that
 of one local epoch of all clients. Then the embedded model trains whole visits of the same clients in each way, in turn,
-on one thread.
+on one thread, with nothing of the engine around it.
 """
 
 import argparse
 import time
-from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -22,7 +20,7 @@ from rich.console import Console
 from results import tables
 from results.output import write
 from simulate import seeds
-from simulate.clients import batches
+from simulate.clients.batches import client_batches
 from simulate.clients.training import TrainSettings, train_client
 from simulate.config import build
 from simulate.errors import USER_ERRORS
@@ -33,8 +31,9 @@ CLIENTS = 20
 SUBWORDS = 8_000
 """About as many are trained in each way and turn, padding not counted."""
 TURNS = 3
+RANDOM = "random order"
 WAYS = {
-    "random order": TrainSettings(batch_size=8),
+    RANDOM: TrainSettings(batch_size=8),
     "batch_size=8": TrainSettings(batch_size=8),
     "batch_tokens=256": TrainSettings(batch_tokens=256),
 }
@@ -71,7 +70,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
     for way in WAYS:
         every = [batch for shard in shards for batch in made(way, shard, lengths)]
         padded = sum(len(batch) * int(lengths[batch].max()) for batch in every)
-        ratios = np.array(speeds[way]) / np.array(speeds["random order"])
+        ratios = np.array(speeds[way]) / np.array(speeds[RANDOM])
         rows.append(
             {
                 "corpus": folder.resolve().name,
@@ -89,13 +88,10 @@ def measure(folder: Path) -> list[dict[str, object]]:
 
 def made(way: str, shard: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
     """The batches of one visit."""
-    in_order = patch.object(batches, "similar_lengths", _as_they_come) if way == "random order" else nullcontext()
-    with in_order:
-        return batches.client_batches(WAYS[way], shard, lengths, seeds.generator(0, "padding"))
-
-
-def _as_they_come(settings: TrainSettings, windows: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-    return np.split(windows, range(settings.batch_size, len(windows), settings.batch_size))
+    settings, rng = WAYS[way], seeds.generator(0, "padding")
+    if way == RANDOM:
+        return np.split(rng.permutation(shard), range(settings.batch_size, len(shard), settings.batch_size))
+    return client_batches(settings, shard, lengths, rng)
 
 
 def seconds(prepared: Prepared, way: str, trained: list[np.ndarray]) -> float:

@@ -1,6 +1,7 @@
 """Memory of this process: its peak since a moment, and what becomes of what is freed."""
 
 import ctypes
+import gc
 import resource
 import sys
 from contextlib import suppress
@@ -15,15 +16,18 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed() -> None:
-    """Have this process keep memory that it frees, for the next large tensors, where the C library is glibc.
+    """Have this process keep memory that it frees from now on, for good, where the C library is glibc.
 
     Otherwise every tensor of more than 32 MB comes from the system anew, which takes longer to hand it out, a page at a
-    time and zeroed, than one pass over it takes: gradients come and go with every client.
+    time and zeroed, than one pass over it takes: gradients come and go with every client, averages with every round.
+    What is free now, such as what loading a model took, goes back first.
     """
+    gc.collect()
     with suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, -1)
+        libc = ctypes.CDLL(None)
+        libc.malloc_trim(0)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def reset_peak() -> None:

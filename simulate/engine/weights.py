@@ -1,12 +1,13 @@
 """The model of a worker, ready for its method: weights of its own where they change, else those that all share."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from transformers import PreTrainedModel
 
 from partitions.corpus import Task
@@ -53,6 +54,7 @@ def load(
     seed: int,
     method: Method,
     folder: SharedFolder | None = None,
+    aligned: bool = True,
 ) -> Loaded:
     """The model of a run, on the CPU.
 
@@ -64,6 +66,8 @@ def load(
         method: what changes the model and says what is trained.
         folder: where the first of several workers writes the weights, for all to map into their memory; None where
             there is one worker.
+        aligned: whether it stays on the CPU, and parameters are to lie where products are the same bits in every
+            process. Of one worker they are then in memory of its own, not in the mapped checkpoint.
 
     Raises:
         ModelError, MethodError: as the model and the method do.
@@ -72,7 +76,8 @@ def load(
     if folder is None:
         model, tokenizer = load_model(settings, task, labels, seed)
         full, structure, scope = _prepare(model, method, seed)
-        _align(model)
+        if aligned:
+            _align(model.parameters())
         initial = {name: model.get_parameter(name).detach().clone() for name in scope.trained}
         return Loaded(model, tokenizer.pad_token_id, full, structure, scope, initial)
     with folder.alone("weights"):
@@ -84,7 +89,7 @@ def load(
             tokenizer = load_tokenizer(settings)
             model = empty_model(settings, task, labels, tokenizer, json.loads(written.read_text()))
         full, structure, scope = _prepare(model, method, seed)
-        _align(model)
+        _align(parameter for name, parameter in model.named_parameters() if name in scope.changing)
         parameters = dict(model.named_parameters())
         room = [ceil(parameter.numel() / ALIGNED) * ALIGNED for parameter in parameters.values()]
         parts = folder.tensor("weights", sum(room), torch.float32).split(room)
@@ -110,11 +115,11 @@ def load(
     return Loaded(model, tokenizer.pad_token_id, full, structure, scope, initial)
 
 
-def _align(model: PreTrainedModel) -> None:
-    """Move parameters that lie elsewhere, such as in a mapped checkpoint, to where PyTorch's own tensors lie."""
-    for parameter in model.parameters():
-        if parameter.data_ptr() % (4 * ALIGNED):
-            parameter.data = parameter.detach().clone()
+def _align(parameters: Iterable[nn.Parameter]) -> None:
+    """Move those that lie elsewhere, such as in a mapped checkpoint, to where PyTorch's own tensors lie."""
+    for parameter in parameters:
+        if parameter.data_ptr() % (4 * ALIGNED) or not parameter.is_contiguous():
+            parameter.data = parameter.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _prepare(model: PreTrainedModel, method: Method, seed: int) -> tuple[dict[str, tuple[int, ...]], Structure, Scope]:

@@ -42,7 +42,6 @@ class Worker:
         self.job = job
         self.task = TASKS[job.task](job.labels)
         self.channel = Float32Channel()
-        keep_freed()
         reset_peak()
         self.folder = SharedFolder(job.key)
         try:
@@ -55,7 +54,13 @@ class Worker:
         job = self.job
         sharing = job.workers > 1 and job.device == "cpu"
         loaded = load(
-            job.model, job.task, self.task.model_labels, job.seed, job.method, self.folder if sharing else None
+            job.model,
+            job.task,
+            self.task.model_labels,
+            job.seed,
+            job.method,
+            self.folder if sharing else None,
+            aligned=job.device == "cpu",
         )
         self.model = loaded.model.to(job.device)
         if job.train.gradient_checkpointing:
@@ -72,9 +77,10 @@ class Worker:
         self.autocast = torch.autocast(job.device, torch.bfloat16, enabled=job.train.precision == "bf16")
         self.prefix, self.cache, self.counts = self._split_off()
         last = LastBlock(self.model, self.structure)
-        self.last = last if not job.train.gradient_checkpointing and last.fits() else None
+        self.last = last if job.task != "ner" and last.fits() else None
         if job.train.precision == "bf16" and job.device == "cuda":  # on the CPU all workers share the constants anyway
             halve_constants(self.model, {*self.scope.frozen, *self.scope.changing})
+        keep_freed()
         self.clean = True  # the model holds `start`
         self.sum: ExactSum | None = None
 
@@ -235,8 +241,8 @@ class Worker:
     def _change(self, start: State, exchanged: Sequence[str]) -> tuple[State, float]:
         """What training changed, where the channel wants it, and its L2 norm; the model is as before it again."""
         shapes = {name: tuple(self.trained[name].shape) for name in exchanged}
-        change = self.channel.slots(shapes) if self.job.device == "cpu" else {}
-        change |= {name: torch.empty_like(self.trained[name]) for name in self.trained.keys() - change.keys()}
+        on_cpu = self.job.device == "cpu"
+        change = self.channel.slots(shapes) if on_cpu else {n: torch.empty_like(self.trained[n]) for n in exchanged}
         return change, take_changes(self.trained, start, change)
 
     def _submit(self, turn: Turn, payload: Payload, steps: int, weight: int, total_weight: int) -> Verdict:

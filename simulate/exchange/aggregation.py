@@ -34,9 +34,10 @@ class AggregationError(ValueError):
 
 
 def check_elements(update: Mapping[str, torch.Tensor]) -> None:
-    """
+    """Refuse an update that cannot be summed.
+
     Raises:
-        AggregationError: if an element of an update is not finite, or larger than `LARGEST`.
+        AggregationError: if an element is not finite, or larger than `LARGEST`.
     """
     if not all(_largest(piece.numpy()) <= LARGEST for piece in flat_pieces(update)):
         raise _refusal(update)
@@ -76,13 +77,17 @@ class ExactSum:
         """Add one client's update.
 
         Args:
-            update: float tensors by name.
+            update: float32 tensors on the CPU, by name.
             weight: the client's weight, a positive integer.
             unweighted: names whose weight is 1 for every client.
 
         Raises:
-            AggregationError: if an element is not finite, or larger than `LARGEST`; then nothing is added.
+            AggregationError: if an element is not finite, or larger than `LARGEST`, or a tensor has another shape than
+                that of other clients; then nothing is added.
         """
+        for name, tensor in update.items():
+            if name in self.sums and (shape := self.sums[name][0].shape) != tensor.shape:
+                raise AggregationError(f"the update of {name} has shape {[*tensor.shape]}, of others {[*shape]}")
         new = update.keys() - self.sums.keys()
         for name in new:
             self.sums[name] = [torch.zeros(update[name].shape, dtype=torch.int64)]

@@ -8,7 +8,7 @@ PIECE = 1 << 16
 """Elements of a piece: 512 kB in float64."""
 
 GPU_PIECE = 1 << 24
-"""The same on a GPU, where what counts is how often work is begun."""
+"""Elements of one on a GPU, where what counts is how often work is begun."""
 
 
 def pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -56,9 +56,9 @@ def take_changes(
     """Put what has changed since the start into other tensors, and the start into the values, once through memory.
 
     Args:
-        values: what has changed; as `start` in the end.
+        values: what has changed, contiguous; as `start` in the end.
         start: tensors for all of these names.
-        out: gets the differences, values - start.
+        out: gets the differences, values - start, of the names that it has; contiguous.
 
     Returns:
         The L2 norm of all differences together, summed in float64.
@@ -66,14 +66,18 @@ def take_changes(
     squares = []
     for group in groups(values):
         if len(group) == 1:
-            for now, before, change in pieces(*(state[group[0]] for state in (values, start, out))):
-                squares.append(_square(torch.sub(now, before, out=change)))
+            (name,) = group
+            places = pieces(*(state[name].detach().view(-1) for state in (values, start, out) if name in state))
+            for now, before, *change in places:
+                squares.append(_square(torch.sub(now, before, out=change[0] if change else None)))
                 now.copy_(before)
             continue
-        several = [[state[name].detach() for name in group] for state in (values, start, out)]
-        torch._foreach_copy_(several[2], torch._foreach_sub(several[0], several[1]))
-        torch._foreach_copy_(several[0], several[1])
-        squares.append(_square(joined(several[2])))
+        now, before = ([state[name].detach() for name in group] for state in (values, start))
+        changes = dict(zip(group, torch._foreach_sub(now, before), strict=True))
+        for name in out.keys() & changes.keys():
+            out[name].copy_(changes[name])
+        torch._foreach_copy_(now, before)
+        squares.append(_square(joined(list(changes.values()))))
     return _root(squares)
 
 

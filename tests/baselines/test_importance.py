@@ -9,9 +9,10 @@ from torch import nn
 from baselines.importance import MEASURES
 from baselines.importance.attention import _pooled, attention, attention_mass
 from baselines.importance.gradients import fisher, gradient_norm
+from simulate.clients.tasks import TASKS
 from simulate.experiment import prepare
 from simulate.method import MethodError
-from simulate.models.backbone import ModelSettings, load_model
+from simulate.models.backbone import ModelSettings, halve_constants, load_model
 from simulate.models.structure import Structure, find_structure
 from simulate.plan import make_plan
 from tests.runs import experiment, run
@@ -138,3 +139,22 @@ def test_attention_of_a_causal_decoder_says_nothing_of_a_text(method, tiny_decod
     opened = {"max_length": 32, "bidirectional": True}
     assert make_plan(experiment(tiny_decoder, text_corpus, chosen, opened)).layers == 4
     assert make_plan(experiment(tiny_encoder, text_corpus, chosen)).layers == 3
+
+
+@pytest.mark.parametrize("policy", ["gradient_norm", "fisher"])
+def test_importance_is_the_same_where_constants_are_in_bfloat16(policy, tiny_decoder):
+    """Sums over batches are in float32, whatever the weights are."""
+    batches = torch.randint(3, 40, (20, 4, 12), generator=torch.Generator().manual_seed(0))
+    loss = TASKS["classification"](("a", "b")).loss
+    found = []
+    for halved in (False, True):
+        model, _ = load_model(ModelSettings(name=str(tiny_decoder), max_length=32), "classification", ("a", "b"), 0)
+        if halved:
+            halve_constants(model, set())
+        given = [{"input_ids": ids, "labels": torch.tensor([0, 1, 0, 1])} for ids in batches]
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(
+                MEASURES[policy](model, find_structure(model), given, TASKS["classification"](("a", "b")).loss)
+            )
+    assert found[0] == found[1]
+    assert min(found[0]) > 0

@@ -214,3 +214,28 @@ def test_changes_are_taken_and_the_start_is_put_back():
     for name in start:
         assert torch.equal(out[name], expected[name])
         assert torch.equal(values[name].detach(), start[name])
+
+
+def test_changes_of_which_only_some_are_wanted_and_tensors_that_cannot_be_taken_from():
+    """The norm is that of all: 3 of a small tensor, 4 of a large one, neither of which is wanted."""
+    start = {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.zeros(PIECE + 1)}
+    values = {name: tensor.clone() for name, tensor in start.items()}
+    values["b"][0], values["c"][-1] = 3.0, 4.0
+    out = {"a": torch.ones(2)}
+    assert take_changes(values, start, out) == 5.0
+    assert out["a"].tolist() == [0.0, 0.0]
+    assert not values["b"].any()
+    assert not values["c"].any()
+    turned = torch.ones(400, 400).T[:, :399]
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        take_changes({"w": turned}, {"w": torch.zeros(400, 399)}, {})
+
+
+@pytest.mark.parametrize("shape", [(3,), (1,), (2, 1)])
+def test_updates_of_unlike_shapes_are_not_summed(shape):
+    total = ExactSum(2)
+    total.add({"a": torch.ones(2), "b": torch.ones(3)}, 1)
+    with pytest.raises(AggregationError, match=r"update of a has shape \[.*\], of others \[2\]"):
+        total.add({"a": torch.ones(shape), "b": torch.ones(3)}, 1)
+    assert total.average()["b"].tolist() == [1.0, 1.0, 1.0]
+    assert total.senders == {"a": 1, "b": 1}

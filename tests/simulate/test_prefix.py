@@ -309,6 +309,7 @@ def test_moving_policies_have_no_cache_and_say_so(tiny_decoder, ner_corpus, tmp_
         ("tiny_decoder", "ner_corpus", "layer_skipping"),
         ("tiny_encoder", "text_corpus", {"name": "lora", "layers": 2}),
         ("tiny_encoder", "text_corpus", "fedavg"),
+        ("tiny_decoder", "text_corpus", "fedavg"),
     ],
     ids=str,
 )
