@@ -72,11 +72,11 @@ def take_changes(
                 squares.append(_square(torch.sub(now, before, out=change[0] if change else None)))
                 now.copy_(before)
             continue
-        now, before = ([state[name].detach() for name in group] for state in (values, start))
-        changes = dict(zip(group, torch._foreach_sub(now, before), strict=True))
+        several, begun = ([state[name].detach() for name in group] for state in (values, start))
+        changes = dict(zip(group, torch._foreach_sub(several, begun), strict=True))
         for name in out.keys() & changes.keys():
             out[name].copy_(changes[name])
-        torch._foreach_copy_(now, before)
+        torch._foreach_copy_(several, begun)
         squares.append(_square(joined(list(changes.values()))))
     return _root(squares)
 
