@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -141,6 +140,8 @@ class RaySession:
 
     def open(self) -> dict[str, Executor]:
         """The executors, by name."""
+        import ray  # not above: it reads its environment when it is imported, and faults are injected by that
+
         if not self.executors:
             ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
             self.stack.callback(ray.shutdown)
@@ -152,8 +153,8 @@ class RaySession:
         """Have the actors forget what they were at; those that were killed are replaced at the next start."""
         for executor in self.executors.values():
             for actor in executor._actors:
-                with suppress(ray.exceptions.RayActorError):
-                    ray.get(actor.stop.remote())
+                with suppress(executor._ray.exceptions.RayActorError):
+                    executor._ray.get(actor.stop.remote())
 
     def close(self) -> None:
         """Make room for a session that a test starts itself."""
