@@ -73,3 +73,40 @@ def test_a_file_that_fails_leaves_the_older_one_and_nothing_else(tmp_path):
     assert file.read_text() == "older"
     assert list(tmp_path.iterdir()) == [file]
     write(Path("/dev/null"), "goes nowhere")
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
+    """By way of another link and out of another folder; what it leads to need not be there yet."""
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "table.csv", tmp_path / "there" / "table.csv"
+    link.symlink_to("there/link.csv")
+    (tmp_path / "there" / "link.csv").symlink_to("table.csv")
+    for text in ("first", "second"):
+        write(link, text)
+        assert link.is_symlink()
+        assert not target.is_symlink()
+        assert target.read_text() == text
+    assert len(list((tmp_path / "there").iterdir())) == 2
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(ResultsError, match=r"round: cannot be written \(Too many levels of symbolic links\)"):
+        write(tmp_path / "round", "text")
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
+def test_a_redirected_output_is_written_on(name, mode, tmp_path):
+    """What was there and what is said before and after stays, in order; and the links stay what they are."""
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    (tmp_path / "out").write_text("there, ")
+    code = (
+        f"from results.output import write; print('before, ', end=''); write(Path({name!r}), 'text, '); print('after')"
+    )
+    device = Path("/dev/stdout").readlink()
+    with (tmp_path / "out").open(mode) as out:
+        subprocess.run(
+            [sys.executable, "-c", f"from pathlib import Path; {code}"], cwd=tmp_path, stdout=out, check=True
+        )
+    assert (tmp_path / "out").read_text() == "there, " * (mode == "a") + "before, text, after\n"
+    assert Path("/dev/stdout").readlink() == device
+    assert (tmp_path / "link").readlink() == Path("/dev/stdout")
+    assert len(list(tmp_path.iterdir())) == 2
