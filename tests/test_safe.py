@@ -164,17 +164,16 @@ TAGS = {"zq": "O", "zb": "B-problem", "zi": "B-treatment"}
 
 
 def marked(folder: Path) -> list[str]:
-    """Writes a corpus none of whose words stands anywhere else; returns them."""
+    """Writes a corpus none of whose words stands anywhere else, with text for groups and documents; returns them."""
     folder.mkdir()
     words = []
     for split, size in (("train", 12), ("validation", 4), ("test", 4)):
         with (folder / f"{split}.jsonl").open("w") as stream:
             for number in range(size):
-                tokens = [f"{prefix}{split}{number}k" for prefix in TAGS]
-                words += tokens
-                stream.write(
-                    json.dumps({"tokens": tokens, "tags": list(TAGS.values()), "document": f"{split}{number}"}) + "\n"
-                )
+                tokens, group = ([f"{prefix}{split}{number}{end}" for prefix in TAGS] for end in "kg")
+                words += [*tokens, *group]
+                example = {"tokens": tokens, "tags": list(TAGS.values()), "document": " ".join(tokens)}
+                stream.write(json.dumps(example | {"group": " ".join(group)}) + "\n")
     return words
 
 
@@ -258,6 +257,7 @@ def test_no_trace_of_a_run_holds_corpus_text(traces, monkeypatch):
         "plot out --view pareto -o pareto.png",
         "partition demo corpus.path=mine partition.clients=3 partition.min_size=1 partition.by=cluster "
         "partition.clusters=2 -o who",
+        "partition demo corpus.path=mine partition=natural partition.clients=3 partition.min_size=1 -o where",
         "run demo model=model model.max_length=32 corpus.path=bad -o bad-run",
     ):
         if "corpus.path=bad" in command:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from partitions import statistics
 from partitions.category import Category
+from partitions.examples import LONGEST_QUOTE
 from partitions.partition import Partition
-from partitions.statistics import client_table, describe, label_counts, mean_pairwise_divergence
+from partitions.statistics import client_table, describe, label_counts, mean_pairwise_divergence, recorded_groups
 
 # Client 0 holds a, a, b, b; client 1 holds a, a; client 2 holds b, b. All: 4 a and 4 b.
 LABELS = ["a", "a", "b", "a", "b", "b", "a", "b"]
@@ -154,6 +155,21 @@ def test_describe_counts_groups_where_there_are_any():
     assert record["clients"][1]["group_counts"] == {"x": 2}
     assert record["clients"][1]["group_total_variation"] == 0.5
     assert "groups" not in describe(PARTITION, LABELS, groups=[""] * 8)
+
+
+def test_groups_that_may_be_text_are_recorded_by_number():
+    """Names recur, or are single words; sentences do neither, and what recurs may yet be too long for a name."""
+    wards = ["General Medicine", "General Medicine", "ICU", "ICU", ""]
+    assert recorded_groups(wards) == wards
+    assert recorded_groups(["seen for pain", "afebrile today", "ICU", ""]) == ["group 2", "group 1", "ICU", ""]
+    report = "no acute cardiopulmonary process is seen in this examination of the chest"
+    assert len(report) > LONGEST_QUOTE
+    assert recorded_groups([report, "ICU"] * 5) == ["group 1", "ICU"] * 5
+    many = [f"seen for pain {number:02}" for number in range(12)]
+    assert recorded_groups(many) == [f"group {number:02}" for number in range(1, 13)]
+    record = describe(PARTITION, LABELS, groups=many[: len(LABELS)])
+    assert record["groups"] == [f"group {number}" for number in range(1, 9)]
+    assert "pain" not in str(record)
 
 
 def test_describe_says_what_the_partition_is_skewed_by():
