@@ -157,7 +157,7 @@ def run(
             loop = RoundLoop(Server(job, facts, experiment.cohort, workers), evaluator, records, checkpoints)
             loop.run(on_round)
             export(folder / "model", experiment, corpus.task, facts, loop.server.state)
-            prefix = _prefix_record(workers.all("prefix_counts"))
+            prefix = _prefix_record(workers.all("prefix_counts"), loop.begun_after)
             peaks = {os.getpid(): peak_mb(), **dict(workers.all("peak"))}
             summary = summarise(experiment, corpus, prepared.task.metric, loop, sum(peaks.values()))
             summary |= {"prefix_cache": prefix}
@@ -203,7 +203,7 @@ def require_same_sources(prepared: Prepared, folder: Path) -> None:
     """
     made = RecordedRun(folder, prepared.experiment.resolved())
     made.require_corpus(prepared.content)
-    made.require_model(model_digests(prepared.experiment.model))
+    made.require_model(model_digests(prepared.experiment.model), kept=True)
 
 
 def partition_record(prepared: Prepared) -> dict[str, Any]:
@@ -246,8 +246,8 @@ def job_of(prepared: Prepared, workers: Executor) -> Job:
     )
 
 
-def _prefix_record(counts: Sequence[PrefixCounts]) -> dict[str, Any]:
-    """What the cache of the frozen prefix did on all workers together."""
+def _prefix_record(counts: Sequence[PrefixCounts], begun_after: int) -> dict[str, Any]:
+    """What the cache of the frozen prefix did on all workers that are there at the end, since they began."""
     first = counts[0]
     if first.why_not:
         return {"blocks": 0, "why_not": first.why_not}
@@ -255,6 +255,7 @@ def _prefix_record(counts: Sequence[PrefixCounts]) -> dict[str, Any]:
     return {
         "blocks": first.blocks,
         "bytes_kept": first.bytes_kept,
+        "since_round": begun_after,
         "windows_served": served,
         "windows_computed": computed,
         "hit_rate": 1 - computed / served if served else None,
@@ -305,4 +306,5 @@ def summarise(experiment: Experiment, corpus: Corpus, metric: str, loop: RoundLo
         "lost_workers": loop.lost_workers,
         "seconds": round(loop.seconds_total, 3),
         "peak_memory_mb": round(peak, 1),
+        "peak_memory_since_round": loop.begun_after,
     }

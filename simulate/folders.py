@@ -26,7 +26,7 @@ class NewFolders:
         """A folder of this name and the time, and of a number where another command made one in the same second.
 
         Raises:
-            RunFolderError: if runs/ is a file, or may not be written to.
+            RunFolderError: if runs/ is a file or a link to nothing, or may not be written to.
         """
         stamped = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
         folder, number = RUNS / stamped, 1
@@ -36,13 +36,13 @@ class NewFolders:
             try:
                 folder.mkdir(parents=True)
                 break
-            except FileExistsError:
+            except OSError as error:
+                if not (isinstance(error, FileExistsError) and RUNS.is_dir()):
+                    from simulate.engine.records import check_free
+
+                    check_free(folder)
+                    raise
                 number += 1
                 folder = RUNS / f"{stamped}-{number}"
-            except OSError:
-                from simulate.engine.records import check_free
-
-                check_free(folder)
-                raise
         self._made.append(folder)
         return folder

@@ -1,5 +1,6 @@
 """Several runs that belong together: methods x seeds, or skip ratios x seeds, one run folder each."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from baselines import METHODS
 from results.frames import SHARED_SETTINGS, difference, flatten
 from simulate.config import ConfigError, Experiment, load, part, shown
 from simulate.engine.executors import Executor, check_engine, make_executor, resolve_device
-from simulate.engine.records import check_free, check_unused, state_of, tidy
+from simulate.engine.records import RecordedRun, check_free, check_unused, environment, state_of, tidy
 from simulate.engine.rounds import Round
 from simulate.engine.shared import sweep
 from simulate.experiment import forget_corpora, prepare, read_corpus, require_same, require_same_sources, run
@@ -169,6 +170,29 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> None:
             require_same(prepare(experiment), folder, resolve_device(experiment.engine.device))
         elif states[folder] == "finished" and to_do:  # those that are kept shall compare with those that follow
             require_same_sources(prepare(experiment), folder)
+    kept = {folder: each for folder, each in runs.items() if folder not in to_do}
+    if kept and to_do:
+        _tell_other_versions(kept)
+
+
+def _tell_other_versions(kept: Mapping[Path, Experiment]) -> None:
+    """Warn, once, of finished runs that were made elsewhere than those that shall stand beside them."""
+    here = environment()
+    found: dict[str, list[Path]] = {}
+    for folder, experiment in kept.items():
+        device = {"device": resolve_device(experiment.engine.device)}
+        changed = RecordedRun(folder, experiment.resolved()).other_versions(here | device)
+        found.setdefault(changed, []).append(folder)
+    found.pop("", None)
+    if found:
+        told = [
+            f"{first}{f' and {len(more)} more' * bool(more)} with other {how}" for how, (first, *more) in found.items()
+        ]
+        warnings.warn(
+            f"finished before and kept, but made elsewhere than the runs that follow: {', '.join(told)}; "
+            "the last bits of results may differ for it",
+            stacklevel=2,
+        )
 
 
 def fitting(overrides: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:

@@ -274,6 +274,11 @@ def another_run(folder: Path) -> None:
     write_run(folder / "out", [0.0, 0.5, 0.6])
 
 
+def dangling(folder: Path) -> None:
+    """A link `out` to nothing."""
+    (folder / "out").symlink_to("nowhere")
+
+
 def preset(**changes: object) -> Prepare:
     """The demo preset as `mine.yaml`, changed."""
     text = (Path(__file__).parents[1] / "simulate" / "presets" / "demo.yaml").read_text()
@@ -777,6 +782,7 @@ OUTPUTS = _part(
     ("a folder that holds something else", "run demo -o out", files({"out/notes.txt": "mine"})),
     ("a file for a run folder", "run demo -o out", files({"out": "mine"})),
     ("a file on the way to a run folder", "run demo -o out/run", files({"out": "mine"})),
+    ("a link to nothing on the way to a run folder", "run demo -o out/run", dangling),
     ("a file on the way to a comparison", "compare demo --methods fedavg -o out", files({"out": "mine"})),
     (
         "a run of another experiment in a comparison",

@@ -1,5 +1,6 @@
 """What the tests of whole runs share: a small experiment, how it is run, and what of its records can be compared."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +79,15 @@ def timeless(folder: Path, table: str) -> pd.DataFrame:
     return frame[[column for column in frame if not column.startswith("seconds")]]
 
 
+def timeless_summary(folder: Path) -> dict:
+    """The summary of a run but for what depends on its processes: what a clock, memory or they themselves counted."""
+    found = json.loads((folder / "summary.json").read_text())
+    for key in ("seconds", "peak_memory_mb", "peak_memory_since_round", "lost_workers"):
+        del found[key]
+    cache = found.pop("prefix_cache")
+    return found | {key: cache.get(key) for key in ("blocks", "why_not", "bytes_kept")}
+
+
 def tensors(folder: Path) -> dict[str, bytes]:
     """The bits of a run's saved tensors."""
     (file,) = (folder / "model").glob("*.safetensors")
@@ -85,12 +95,14 @@ def tensors(folder: Path) -> dict[str, bytes]:
 
 
 def same_results(folder: Path, other: Path) -> None:
-    """Two run folders hold equal records, but for seconds, and equal tensors."""
-    assert (folder / "model").is_dir() == (other / "model").is_dir()
+    """Two run folders hold equal records, but for what depends on their processes, and equal tensors."""
+    assert (folder / "model").is_dir() == (other / "model").is_dir(), "model/"
     if (other / "model").is_dir():
-        assert tensors(folder) == tensors(other)
+        assert tensors(folder) == tensors(other), "tensors"
+    assert timeless_summary(folder) == timeless_summary(other), "summary.json"
+    assert (folder / "partition.json").read_bytes() == (other / "partition.json").read_bytes(), "partition.json"
     tables = sorted(file.stem for file in folder.glob("*.csv"))
-    assert tables == sorted(file.stem for file in other.glob("*.csv"))
+    assert tables == sorted(file.stem for file in other.glob("*.csv")), "tables"
     for table in tables:
         pd.testing.assert_frame_equal(timeless(folder, table), timeless(other, table), check_exact=True)
 

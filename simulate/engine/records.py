@@ -101,22 +101,25 @@ class RecordedRun:
                     "another study in another folder"
                 )
 
-    def require_model(self, digests: Mapping[str, str]) -> None:
+    def require_model(self, digests: Mapping[str, str], kept: bool = False) -> None:
         """Refuse a model that is not read from what it was when the run began, as far as its record tells.
 
         Args:
             digests: the SHA-256 of each file, by name.
+            kept: whether the run is finished, and others shall stand beside it.
 
         Raises:
             RunFolderError: if a file has changed, is gone, or was not there.
         """
+        what = "study" if kept else "run"
+        since = "since this run" if kept else "since this run began"
         before = self._environment_before().get("model_sha256", digests)
         for name in sorted({*before, *digests}):
             if before.get(name) != digests.get(name):
                 now = "has changed" if name in before and name in digests else "is gone" if name in before else "is new"
                 raise RunFolderError(
-                    f"{self.path}: {name} of the model {now} since this run began: restore the model, or begin another "
-                    "run in another folder"
+                    f"{self.path}: {name} of the model {now} {since}: restore the model, or begin another {what} in "
+                    "another folder"
                 )
 
     def require_device(self, device: str) -> None:
@@ -137,12 +140,13 @@ class RecordedRun:
             )
 
     def other_versions(self, here: Mapping[str, Any]) -> str:
-        """What of `DECISIVE` is another here than where the run was last, in words; empty if nothing is.
+        """What of `DECISIVE` is another here than where the run was last, as far as its record tells, in words; empty
+        if nothing is.
 
         Raises:
-            RunFolderError: if there is no environment.json that can be read.
+            RunFolderError: if environment.json cannot be read.
         """
-        last = _last(_read_json(self.path / "environment.json"))
+        last = _last(self._environment_before())
         return " and ".join(key for key in DECISIVE if key in last and key in here and last[key] != here[key])
 
     def _environment_before(self) -> dict[str, Any]:
@@ -281,16 +285,17 @@ def check_free(path: Path) -> None:
 
     Raises:
         RunFolderError: if the path is a file or a folder with anything in it, or what is above it is a file or may not
-            be written to.
+            be written to, or either is a link to nothing.
     """
     try:
         if path.is_dir() and {file.name for file in path.iterdir()} - {LOCK, ".config.yaml.tmp"}:
             raise RunFolderError(f"{path}: already exists and is not empty; choose another folder with -o")
-        above = next(folder for folder in (path, *path.parents) if folder.exists())
+        above = next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be used as a run folder ({error.strerror})") from error
     if not above.is_dir():
-        raise RunFolderError(f"{path}: {above} is a file; choose another folder with -o")
+        what = "a file" if above.exists() else "a link to nothing"
+        raise RunFolderError(f"{path}: {above} is {what}; choose another folder with -o")
     if not os.access(above, os.W_OK | os.X_OK):
         raise RunFolderError(f"{path}: {above} may not be written to; choose another folder with -o")
 
@@ -306,8 +311,10 @@ def check_unused(path: Path) -> None:
     descriptor = os.open(path / LOCK, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    except (BlockingIOError, PermissionError) as error:
         raise _used(path) from error
+    except OSError:
+        pass  # no such locks on this file system; whoever writes is told by `_hold`
     finally:
         os.close(descriptor)
 
@@ -327,7 +334,8 @@ def tidy(path: Path) -> None:
 def _hold(path: Path) -> FileLock:
     lock = FileLock(path / LOCK)
     try:
-        lock.acquire(timeout=0)
+        with named(path / LOCK):
+            lock.acquire(timeout=0)
     except Timeout as error:
         raise _used(path) from error
     return lock

@@ -39,6 +39,9 @@ class RoundLoop:
         evaluator: scores the global model, with the settings of when.
         folder: where the records go.
         checkpoints: where all that the next rounds depend on goes, so that an interrupted run goes on.
+
+    Attributes:
+        begun_after: the round after which this process began; 0 but where it goes on with an interrupted run.
     """
 
     def __init__(self, server: Server, evaluator: Evaluator, folder: RunFolder, checkpoints: Checkpoints) -> None:
@@ -53,6 +56,7 @@ class RoundLoop:
         self.stopped = False
         self.seconds_total = 0.0
         self.lost_before = 0
+        self.begun_after = 0
 
     def run(self, on_round: Callable[[Round], None]) -> None:
         """All rounds that are not done yet, or as many as patience has; row 0 of the records is the untrained model."""
@@ -123,6 +127,7 @@ class RoundLoop:
         if found is None:
             return None
         self.server.restore(found)
+        self.begun_after = found.round
         for name in COUNTS:
             setattr(self, name, found.facts[name])
         self.lost_before = found.facts["lost_workers"]

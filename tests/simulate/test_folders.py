@@ -43,9 +43,12 @@ def test_folders_without_anything_in_them_go(tmp_path, monkeypatch):
     assert list((tmp_path / "runs").iterdir()) == [tmp_path / kept]
 
 
-def test_what_is_in_the_way_is_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize("what", ["a file", "a link to nothing"])
+def test_what_is_in_the_way_is_told(what, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").touch()
-    with NewFolders() as folders, pytest.raises(RunFolderError, match="runs is a file; choose another folder with -o"):
+    runs = tmp_path / "runs"
+    runs.touch() if what == "a file" else runs.symlink_to("nowhere")
+    with NewFolders() as folders, pytest.raises(RunFolderError, match=f"runs is {what}; choose another folder with -o"):
         folders.make("demo")
-    assert (tmp_path / "runs").is_file()
+    assert list(tmp_path.iterdir()) == [runs]
+    assert runs.is_symlink() == (what != "a file")

@@ -16,8 +16,9 @@ from filelock import FileLock
 from simulate.api import replay, simulate
 from simulate.config import ConfigError, resumable
 from simulate.engine.checkpoint import FORMAT, Checkpoints
-from simulate.engine.records import RunFolder, RunFolderError
+from simulate.engine.records import RunFolder, RunFolderError, check_unused
 from simulate.engine.serial_executor import SerialExecutor
+from simulate.errors import one_line
 from simulate.experiment import forget_corpora
 from tests.runs import FAULTS, IN_ROUND_4, SGD, Mortal, Stopped, experiment, interrupted, run, same_results
 
@@ -95,6 +96,16 @@ def test_workers_lost_before_the_interruption_count(tiny_decoder, ner_corpus, tm
     with pytest.raises(Stopped):
         run(what, tmp_path / "run", first)
     assert run(what, tmp_path / "run")["lost_workers"] == 2
+
+
+def test_what_is_counted_by_the_last_process_alone_says_since_when(tiny_decoder, ner_corpus, tmp_path):
+    """Stopped in round 2 of 2: what the first process had served is not counted."""
+    what = experiment(tiny_decoder, ner_corpus)
+    whole = run(what, tmp_path / "whole")
+    resumed = run(what, interrupted(what, tmp_path / "run", 9))
+    for summary, since in ((whole, 0), (resumed, 1)):
+        assert summary["peak_memory_since_round"] == summary["prefix_cache"]["since_round"] == since
+    assert resumed["prefix_cache"]["windows_served"] < whole["prefix_cache"]["windows_served"]
 
 
 def test_a_run_that_had_stopped_is_not_trained_further(tiny_decoder, text_corpus, tmp_path, monkeypatch):
@@ -471,6 +482,24 @@ def test_one_process_writes_a_folder(tiny_decoder, ner_corpus, tmp_path):
     folder = interrupted(what, tmp_path / "run", 5)
     with FileLock(folder / ".lock"), pytest.raises(RunFolderError, match="another process is writing this run"):
         run(what, folder)
+    run(what, folder)
+
+
+def test_a_file_system_without_locks_is_told(tiny_decoder, ner_corpus, tmp_path, monkeypatch):
+    """In its words, raised by hand; a folder that is only read needs none."""
+
+    def refuse(descriptor, operation):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    what = experiment(tiny_decoder, ner_corpus)
+    folder = interrupted(what, tmp_path / "run", 9)
+    assert (folder / ".lock").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("simulate.engine.records.fcntl.flock", refuse)
+        check_unused(folder)
+        with pytest.raises(OSError, match="Operation not supported") as error, RunFolder(folder, what.resolved()):
+            pass
+    assert one_line(error.value) == f"{folder / '.lock'}: Operation not supported"
     run(what, folder)
 
 

@@ -1,6 +1,8 @@
 """Studies: which settings of a comparison go to which method, and what stands beside what."""
 
+import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -84,9 +86,29 @@ def test_a_study_is_not_finished_from_another_corpus_or_model(tiny_decoder, ner_
     file.write_bytes(text)
 
     weights.write_bytes(bits[:-1] + bytes([bits[-1] ^ 1]))
-    with pytest.raises(RunFolderError, match=r"seed0: model\.safetensors of the model has changed"):
+    told = (
+        r"seed0: model\.safetensors of the model has changed since this run: restore the model, or begin another study"
+    )
+    with pytest.raises(RunFolderError, match=told):
         simulate(study)
     assert not second.exists()
     weights.write_bytes(bits)
-    simulate(study)
+
+    third = tmp_path / "seed2"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="finished before")
+        simulate(study)
     assert (second / "summary.json").is_file()
+    for folder, changes in {first: {"commit": "0" * 40}, second: {"commit": "1" * 40, "device": "cuda"}}.items():
+        file = folder / "environment.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        simulate(study)  # nothing follows them
+        assert not told
+        simulate(study | {third: what.model_copy(update={"seed": 2})})
+    assert [str(warning.message) for warning in told if "kept" in str(warning.message)] == [
+        f"finished before and kept, but made elsewhere than the runs that follow: {first} with other commit, {second} "
+        "with other commit and device; the last bits of results may differ for it"
+    ]
+    assert (third / "summary.json").is_file()
