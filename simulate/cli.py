@@ -20,7 +20,7 @@ from baselines import COMPARED, METHODS
 from simulate import options
 from simulate.ending import again, code_of, going_on
 from simulate.folders import NewFolders
-from simulate.signals import Signals
+from simulate.signals import signals
 
 app = typer.Typer(
     help="Simulate federated fine-tuning of language models on clinical text, and compare what methods cost and give.",
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 console = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
-signals, new_folders = Signals(), NewFolders()
+new_folders = NewFolders()
 
 SOURCE = "A preset (see `skipfl list`) or a YAML file."
 Source = Annotated[str, typer.Argument(metavar="PRESET_OR_YAML", help=SOURCE)]
@@ -435,6 +435,7 @@ def bench(
     trained = {name: workloads.variants_of(name, options.items(variants)) for name in found}
     contestants = race.check_peers(options.items(peers))
     folder = output or new_folders.make("bench")
+    signals.to_go_on = partial(again, folder, output)
     records = race.run_race(race.Race(found, trained, contestants, repeats, workers), folder, console)
     runs = results.load(records)
     console.print(results.text(results.comparison(runs)))

@@ -45,4 +45,13 @@ class Signals:
     @property
     def message(self) -> str:
         """What to tell of the interruption, in a line."""
-        return f"interrupted; to go on: {self.to_go_on()}" if self.to_go_on else "interrupted"
+        return self.going_on("interrupted")
+
+    def going_on(self, what: str, or_else: str = "") -> str:
+        """What has ended a command, and the command that goes on; or something else where there is none."""
+        then = f"to go on: {self.to_go_on()}" if self.to_go_on else or_else
+        return f"{what}; {then}" if then else what
+
+
+signals = Signals()
+"""Those of the command that is run."""

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from simulate.engine.cohort import named
 from simulate.engine.executors import EngineError, EngineSettings, Executor, LostWorkerError, Task, gpu_error
 from simulate.engine.job import Job
+from simulate.engine.raylet import AGAIN, LOST, RayletWatch
 from simulate.engine.shared import folder_of, sweep
 from simulate.engine.worker import Worker
 from simulate.exchange.aggregation import ExactSum
@@ -49,12 +50,6 @@ NO_SESSION = (
     "does without Ray"
 )
 """What to say when no session of our own begins."""
-
-GONE = (
-    "Ray has lost a machine, or what was kept there for the clients; the same command again goes on from the last "
-    "checkpoint"
-)
-"""What to say when Ray no longer has what it was given."""
 
 HUGE_PAGES = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 """Has the processes of a Ray session ask for huge pages: large tensors, which come and go with each client, then cost a
@@ -140,6 +135,7 @@ class RayExecutor(Executor):
 
         self._ray = ray
         self._own = not ray.is_initialized()
+        self._watch: RayletWatch | None = None
         if self._own:
             self._begin_session()
         processors = "GPU" if self.device == "cuda" else "CPU"
@@ -152,8 +148,7 @@ class RayExecutor(Executor):
         try:
             self._wait_for(processors, self.workers * each.get("num_gpus", threads))
         except EngineError:
-            if self._own:
-                ray.shutdown()
+            self._end_session()
             raise
         new = ray.remote(ResidentWorker).options(**each)
         self._new = partial(new.remote, each.get("num_gpus", 0.0))
@@ -178,6 +173,18 @@ class RayExecutor(Executor):
             if isinstance(error, ConnectionError):
                 raise EngineError(f"engine.address = {settings.address}: no Ray cluster answers there") from error
             raise
+        if settings.address is None and hasattr(os, "pidfd_open"):  # on Linux
+            (raylet,) = self._ray._private.worker._global_node.all_processes["raylet"]
+            with suppress(OSError):
+                self._watch = RayletWatch(raylet.process.pid)
+
+    def _end_session(self) -> None:
+        """End the session, if it is our own."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        if self._own:
+            self._ray.shutdown()
 
     def _here(self) -> int:
         """GPUs of this machine, or the CPU cores that this process may use."""
@@ -301,7 +308,7 @@ class RayExecutor(Executor):
         if isinstance(error, of.ObjectStoreFullError | of.OutOfDiskError):
             return EngineError(NO_ROOM)
         if isinstance(error, of.ObjectLostError | of.NodeDiedError | of.LocalRayletDiedError):
-            return EngineError(GONE)
+            return EngineError(f"{LOST}; {AGAIN}")
         return None
 
     def close(self) -> None:
@@ -310,8 +317,7 @@ class RayExecutor(Executor):
         _, working = self._ray.wait(stopped, num_returns=len(stopped), timeout=LETTING_GO)
         for actor in self._actors:
             self._ray.kill(actor)
-        if self._own:
-            self._ray.shutdown()
+        self._end_session()
         if working:
             self._clean_up()
 
@@ -352,6 +358,7 @@ class _Visit:
         self.sums: list[ExactSum] = []
         self.unsent: list[set[int]] = [set() for _ in range(executor.workers)]  # what is only in an actor's sum
         self.losses: Counter[int | None] = Counter()
+        self.singly = False  # since an actor died: what ends the next is then known
 
     def finish(self) -> dict[int, Any]:
         """Do all tasks and collect the sums; the results by index of the task."""
@@ -389,7 +396,7 @@ class _Visit:
                     return
                 if load[place] < depth:
                     load[place] += 1
-                    share = 1 if self.losses else len(self.waiting) // (SHARES * self.executor.workers)
+                    share = 1 if self.singly else len(self.waiting) // (SHARES * self.executor.workers)
                     tasks = [self.waiting.popleft() for _ in range(min(max(share, 1), MOST_AT_ONCE))]
                     clients = [self.tasks[index].client for index in tasks]
                     before = [None if client is None else self.executor._states.get(client) for client in clients]
@@ -416,17 +423,12 @@ class _Visit:
         Raises:
             LostWorkerError: if the same task was at work each time.
         """
-        struck = [
-            index for handed_out in self.running.values() if handed_out.place == place for index in handed_out.tasks
-        ]
-        suspect = struck[0] if struck else None  # they are in the order in which they were handed out
-        self.losses[suspect] += 1
-        if self.losses[suspect] == LOSSES:
-            if suspect is None:
-                raise died("as they sent what they had summed")
-            task = self.tasks[suspect]
-            section = "evaluate" if task.method == "evaluate" else "train"
-            raise died("at one task", f"engine.workers or {section}.batch_size", task.client)
+        calls = [handed_out.tasks for handed_out in self.running.values() if handed_out.place == place]
+        at_work = calls[0] if calls else []  # they are in the order in which they were handed out
+        if len(at_work) <= 1:
+            self._strike(*at_work)
+        self.singly = True
+        struck = [index for tasks in calls for index in tasks]
         self.running = {key: handed_out for key, handed_out in self.running.items() if handed_out.place != place}
         again = sorted({*struck, *self.unsent[place]})
         self.unsent[place].clear()
@@ -434,6 +436,16 @@ class _Visit:
             self.results.pop(index, None)
         self.waiting.extendleft(reversed(again))
         self.executor.replace(place, work=self._work(again))
+
+    def _strike(self, suspect: int | None = None) -> None:
+        """Count a loss against the task that was at work; None where an actor was sending what it had summed."""
+        self.losses[suspect] += 1
+        if self.losses[suspect] == LOSSES:
+            if suspect is None:
+                raise died("as they sent what they had summed")
+            task = self.tasks[suspect]
+            section = "evaluate" if task.method == "evaluate" else "train"
+            raise died("at one task", f"engine.workers or {section}.batch_size", task.client)
 
     def _work(self, indices: Sequence[int]) -> str:
         """Some tasks in words."""

@@ -1,6 +1,6 @@
 """The serial executor: one worker in this process."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from simulate.engine.executors import EngineSettings, Executor, Task, gpu_error
@@ -22,7 +22,7 @@ class SerialExecutor(Executor):
 
     def start(self, job: Job) -> None:
         self.close()  # the old model goes before the new one comes
-        self._worker = Worker(job)
+        self._worker = self._told(Worker, job)
 
     def first(self, method: str) -> Any:
         return self._call(method)
@@ -44,8 +44,12 @@ class SerialExecutor(Executor):
         return results, [] if collected is None else [collected]
 
     def _call(self, method: str, *arguments: Any) -> Any:
+        return self._told(getattr(self._worker, method), *arguments)
+
+    def _told(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of a call; what PyTorch raises of a GPU is raised as an error of the engine."""
         try:
-            return getattr(self._worker, method)(*arguments)
+            return call(*arguments)
         except RuntimeError as error:
             if (told := gpu_error(self, error)) is None:
                 raise

@@ -53,6 +53,20 @@ def deadly(self, turn, *arguments):
     return Worker.original(self, turn, *arguments)
 
 
+def deadly_thrice(folder: Path):
+    """A worker's `train`, of which the first client of all does not come back three times: each leaves a file."""
+
+    def train(self, turn, *arguments):
+        with suppress(FileExistsError), (folder / "first").open("x") as file:
+            file.write(str(turn.client))
+        if turn.client == int((folder / "first").read_text()) and len(list(folder.iterdir())) <= 3:
+            (folder / str(os.getpid())).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Worker.original(self, turn, *arguments)
+
+    return train
+
+
 def deadly_evaluate(self, split, batches, state):
     """A worker's `evaluate`, of which no client that has a state of its own comes back."""
     if state is not None:
@@ -120,6 +134,19 @@ def test_a_client_that_always_ends_its_worker_is_named(tmp_path, tiny_decoder, n
     said = capsys.readouterr().out
     assert "client 2 in round 1 is redone" in said
     assert "clients.csv has no such row: the run did not get so far" in said
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:a worker process died")
+def test_a_client_is_not_blamed_for_those_that_were_handed_out_with_it(tmp_path, tiny_decoder, ner_corpus, actors):
+    """Of 20 clients one actor is handed five at once: the loss of these counts against none of them."""
+    partition = {"name": "dirichlet", "clients": 20, "alpha": 5, "min_size": 1}
+    what = experiment(tiny_decoder, ner_corpus, partition=partition, rounds=1)
+    (folder := tmp_path / "deaths").mkdir()
+    with poisoned(actors["one"], "train", deadly_thrice(folder)):
+        assert run(what, tmp_path / "run", actors["one"])["lost_workers"] == 3
+    run(what, tmp_path / "serial")
+    same_results(tmp_path / "run", tmp_path / "serial")
 
 
 @pytest.mark.slow
@@ -202,13 +229,14 @@ def test_a_worker_that_cannot_begin_tells_why(tmp_path, tiny_decoder, ner_corpus
         assert actors["one"].lost == 1
 
 
-def test_a_full_gpu_is_told_with_what_to_change(tmp_path, tiny_decoder, ner_corpus, actors, monkeypatch):
-    """And with what was estimated. On the CPU the error is raised by hand."""
+@pytest.mark.parametrize("method", ["_begin_job", "train"])
+def test_a_full_gpu_is_told_with_what_to_change(method, tmp_path, tiny_decoder, ner_corpus, actors, monkeypatch):
+    """And with what was estimated; as the model is loaded, too. On the CPU the error is raised by hand."""
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(Worker, "train", full)
+    monkeypatch.setattr(Worker, method, full)
     what = experiment(tiny_decoder, ner_corpus)
     with pytest.raises(MemoryShortageError) as error:
         simulate({tmp_path / "run": what})

@@ -6,14 +6,17 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
 
 from simulate.signals import PATIENCE
 from tests.command import SKIPFL
+from tests.fault_suite import gone
 from tests.kills import Victim
 from tests.processes import MARK, forked, marked, shared_memory, write_config
 from tests.runs import experiment, run, same_results
@@ -107,6 +110,18 @@ def test_the_command_that_goes_on_names_the_folder(given, tiny_decoder, ner_corp
         assert process.exitcode == 0
 
 
+def test_an_interrupted_benchmark_says_how_to_go_on(tmp_path):
+    options = ["--peers", "bare", "--clients", "2", "--cohort", "1", "--rounds", "2", "--repeats", "1"]
+    process = forked("bench", *options, cwd=tmp_path)
+    wait_for(lambda: list(tmp_path.glob("runs/bench-*/logs")))
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    (folder,) = (tmp_path / "runs").iterdir()
+    told = f"interrupted; to go on: skipfl bench -o runs/{folder.name} {' '.join(options)}\n"
+    assert (tmp_path / "errors").read_text() == told
+
+
 @pytest.mark.slow
 def test_a_second_signal_changes_nothing(tiny_decoder, ner_corpus, tmp_path):
     """Neither while the first is being seen to nor later, when it ends what has hung: no traceback in any case."""
@@ -169,3 +184,32 @@ def test_workers_in_the_middle_of_long_work_are_not_waited_for(number, tiny_deco
     assert status(tmp_path / "out") == "interrupted"
     wait_for(lambda: not marked(mark) and not shared_memory(), 10)
     assert not list((tmp_path / "cache").glob("run-*@*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a process can be watched on Linux")
+def test_a_run_whose_raylet_dies_says_how_to_go_on(tiny_decoder, ner_corpus, tmp_path):
+    """Ray itself would end the process, without a word. Its two actors train for seconds, for which it waits."""
+    changes = {"rounds": 3, "cohort": {"count": 2}, "train": {"lr": 1e-3, "batch_size": 1, "local_steps": 400}}
+    what = experiment(tiny_decoder, ner_corpus, **changes, engine={"executor": "ray", "workers": 2})
+    run(what, tmp_path / "whole")
+    write_config(what, tmp_path)
+    mark = uuid4().hex
+    with patch.dict(os.environ, {MARK: mark, "SKIPFL_CACHE": str(tmp_path / "cache")}):
+        process = forked("run", "tiny.yaml", "-o", "out", cwd=tmp_path)
+        wait_for(lambda: (tmp_path / "out" / "checkpoint" / "round1.json").exists())
+        time.sleep(0.2)
+        (raylet,) = [pid for pid, line in marked(mark).items() if line.partition(" ")[0].endswith("/raylet")]
+        os.kill(raylet, signal.SIGKILL)
+        process.join(60)
+        told = (tmp_path / "errors").read_text().splitlines()
+        assert process.exitcode == 2, told
+        lost = "error: Ray has lost a machine, or what was kept there for the clients"
+        assert told[-1] == f"{lost}; to go on: skipfl run --resume out"
+        assert not (tmp_path / "out" / "summary.json").exists()
+        gone(mark, agents=False)
+        process = forked("run", "--resume", "out", cwd=tmp_path)
+        process.join(180)
+        assert process.exitcode == 0, (tmp_path / "errors").read_text()
+        gone(mark)
+    same_results(tmp_path / "out", tmp_path / "whole")
