@@ -38,6 +38,8 @@ MEMORY = ["driver_mb", "actor_1_mb", "actor_2_mb"]
 STORE = ["object_store_mb"]
 REFERENCES = ["references"]
 COLUMNS = MEMORY + STORE + REFERENCES
+BOUNDS = dict.fromkeys(MEMORY, 1.0) | dict.fromkeys(STORE, 0.5) | dict.fromkeys(REFERENCES, 1.0)
+"""The most by which each may grow in 100 rounds, when all is warm: MB, or objects."""
 
 
 def resident(pid: int) -> float:
@@ -106,6 +108,11 @@ def slopes(table: pd.DataFrame) -> dict[str, float]:
     return {name: round(float(np.polyfit(half["round"] / 100, half[name], 1)[0]), 3) + 0.0 for name in COLUMNS}
 
 
+def growing(found: Mapping[str, float], bounds: Mapping[str, float] = BOUNDS) -> list[str]:
+    """Those of the slopes that are above their bound."""
+    return [name for name in COLUMNS if not found[name] <= bounds[name]]
+
+
 def write(table: pd.DataFrame, counts: pd.Series, kills: int, folder: Path, where: Mapping[str, Any]) -> None:
     """The figures as a table, in words, and drawn.
 
@@ -162,7 +169,10 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     write(table, counts, kills, REFERENCE, where)
-    print(table.to_string(index=False), slopes(table), sep="\n")
+    found = slopes(table)
+    print(table.to_string(index=False), found, sep="\n")
+    if grown := growing(found):
+        sys.exit(f"grows by more than {BOUNDS} in 100 rounds: {', '.join(grown)}")
 
 
 if __name__ == "__main__":

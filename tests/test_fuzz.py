@@ -4,8 +4,11 @@ Input is arbitrary, or sound and then damaged: bytes cut, changed, repeated or p
 """
 
 import json
+import signal
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +34,8 @@ SECRET = "Xylophone"
 DEMO = (Path(__file__).parents[1] / "simulate" / "presets" / "demo.yaml").read_bytes()
 OFTEN = 25
 VERY_OFTEN = 2_000
+PATIENCE = 30.0
+"""Seconds after which what is being read is taken to hang."""
 
 quickly = settings(
     max_examples=OFTEN,
@@ -70,6 +75,28 @@ def like(sound: bytes) -> st.SearchStrategy[bytes]:
     return (
         damaged(sound) | st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))
     )
+
+
+class _AlarmError(BaseException):
+    """What is no `Exception` no parser takes for an error of its own."""
+
+
+@contextmanager
+def in_time(seconds: float = PATIENCE) -> Iterator[None]:
+    """The block is left when it has taken so long: what hangs fails."""
+
+    def ring(*_: object) -> None:
+        raise _AlarmError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except _AlarmError:
+        raise AssertionError(f"hangs: not done in {seconds:g} s") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def refuses(call: Callable[[], object], errors: type[Exception] | tuple[type[Exception], ...] = USER_ERRORS) -> None:
@@ -200,7 +227,25 @@ def _fuzz(read, sound: bytes, folder: Path, how: settings) -> None:
     folder.mkdir()
     if read is read_records:
         write_run(folder / "run", [0.0, 0.5, 0.6])
-    how(given(like(sound))(lambda data: read(folder, data)))()
+
+    def read_in_time(data: bytes) -> None:
+        with in_time():
+            read(folder, data)
+
+    how(given(like(sound))(read_in_time))()
+
+
+def test_a_parser_that_hangs_fails(folder):
+    """Also one that goes on after any error."""
+
+    def hang() -> None:
+        while True:
+            with suppress(Exception):
+                time.sleep(0.01)
+
+    with pytest.raises(AssertionError, match=r"hangs: not done in 0\.1 s"), in_time(0.1):
+        refuses(hang)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 @pytest.mark.parametrize(("read", "sound"), PARSERS.values(), ids=PARSERS.keys())

@@ -1,8 +1,11 @@
 """SIGKILL, full disks and other real faults: a run that goes on is the run that nothing happened to, bit for bit."""
 
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from simulate.bench.race import machine
@@ -108,3 +111,26 @@ def test_what_is_kept_too_long_shows(tmp_path, ray_session, monkeypatch):
     assert len(collected) == 40
     assert found["references"] == pytest.approx(200, rel=0.1)
     assert found["object_store_mb"] > 5
+
+
+def test_growth_beyond_its_bound_ends_the_soak(monkeypatch, tmp_path):
+    """Half an object in 100 rounds is within it, 1.2 MB for the driver is not; all else is flat."""
+    table = pd.DataFrame({"round": [0, 100, 200]} | {name: [5.0, 5.0, 5.0] for name in ["seconds", *soak.COLUMNS]})
+    table["references"] += [0, 0.5, 1]
+    assert soak.growing(soak.slopes(table)) == []
+    table["driver_mb"] += [0, 1.2, 2.4]
+    monkeypatch.setattr(soak, "soak", lambda folder, *_: _soaked(folder, table))
+    monkeypatch.setattr(soak, "REFERENCE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["soak"])
+    with pytest.raises(SystemExit, match=r"in 100 rounds: driver_mb$"):
+        soak.main()
+    table["driver_mb"] = 5.0
+    soak.main()
+
+
+def _soaked(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """What `soak.soak` leaves and gives."""
+    (folder / "run").mkdir()
+    counts = {key: [0] for key in ("dropped", "late", "rejected", "skipped")}
+    pd.DataFrame(counts).to_csv(folder / "run" / "rounds.csv", index=False)
+    return table
