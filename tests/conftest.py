@@ -1,6 +1,5 @@
 """Tiny models and corpora that every test can afford."""
 
-import gc
 import json
 import os
 from contextlib import ExitStack, suppress
@@ -24,12 +23,6 @@ TAGS = {"pain": "B-problem", "fever": "B-problem", "aspirin": "B-treatment", "he
 def own_cache(tmp_path_factory) -> None:
     """Tests, and the commands that they start, keep to a cache of their own."""
     os.environ["SKIPFL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frozen() -> None:
-    """What is imported stays: a worker collects garbage when it starts, and need not go through all of it each time."""
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import gc
 import resource
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
@@ -15,6 +16,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of mallopt, from glibc's malloc.h."""
 
 
+@cache  # once a process: collecting takes a good part of a second where much has been imported
 def keep_freed() -> None:
     """Have this process keep memory that it frees from now on, for good, where the C library is glibc.
 
