@@ -167,11 +167,12 @@ class ColumnReader(CorpusReader):
         task, _, integers = self._layout(tables["train"])
         rows: dict[str, Rows] = {split: self._rows(split, table) for split, table in tables.items()}
         if self.holdout:
-            train, held_out = hold_out(list(rows["train"]), task, self.holdout, np.random.default_rng(self.seed))
+            origin, whole = tables["train"].origin, list(rows["train"])
+            train, held_out = hold_out(whole, task, self.holdout, np.random.default_rng(self.seed))
             if bool(train) != bool(held_out):
-                raise CorpusError(
-                    f"{tables['train'].origin}: too few documents or texts of each label to hold some out"
-                )
+                # A row that is wrong is told of first.
+                assemble(name, {"train": (origin, whole)}, task, self._labels(task, integers))
+                raise CorpusError(f"{origin}: too few documents or texts of each label to hold some out")
             rows = rows | {"train": train, "validation": held_out}
         origins = {split: tables[split if split in tables else "train"].origin for split in SPLITS}
         splits = {split: (origins[split], rows[split]) for split in SPLITS}

@@ -28,7 +28,7 @@ class Workload:
         examples: of each client.
         tokens: of each text.
         batch: examples a step; in a round each client goes once through its examples.
-        lr: learning rate.
+        lr: learning rate; small enough that rounding errors do not grow, as all contestants must end at one model.
         rounds: how many; the first counts as start-up.
         held_out: texts to evaluate after each round; 0 for no evaluation.
         variants: those that it is meant for.
@@ -63,7 +63,7 @@ WORKLOADS = {
         tokens=64,
         cohort=20,
         batch=8,
-        lr=0.05,
+        lr=0.005,
         rounds=4,
         variants=("full", "last5", "lora", "lora-last5"),
     ),

@@ -192,6 +192,8 @@ def test_examples_of_the_same_text_are_held_out_together(tmp_path):
     assert message(tmp_path, **NOTES, holdout=0.1) == (
         "DIR/train.csv: too few documents or texts of each label to hold some out"
     )
+    write(tmp_path, train="note,outcome\nfever,ill\nFever,\n")
+    assert message(tmp_path, **NOTES, holdout=0.1) == "DIR/train.csv, line 3: label is empty"
 
 
 def test_describe_needs_no_files_when_the_settings_say_it_all(tmp_path):

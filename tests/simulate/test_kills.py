@@ -87,15 +87,15 @@ def test_nothing_is_lost(tmp_path):
 
 @pytest.mark.slow
 def test_memory_is_flat(tmp_path, ray_session):
-    """The beginning of `make soak`, in which all is not quite warm yet. Found: below 2 MB in 100 rounds."""
+    """The beginning of `make soak`, in which processes are not quite warm yet. Found: below 2 MB in 100 rounds."""
     ray_session.close()
     found = soak.slopes(soak.soak(tmp_path, rounds=200, kills=2, every=5))
-    assert max(found.values()) < 5
+    assert soak.growing(found, soak.BOUNDS | dict.fromkeys(soak.MEMORY, 5.0)) == [], found
 
 
 @pytest.mark.slow
 def test_what_is_kept_too_long_shows(tmp_path, ray_session, monkeypatch):
-    """A leak put in on purpose, beyond the bound of `test_memory_is_flat`: the sums of all rounds stay, two a round."""
+    """A leak put in on purpose: the sums of all rounds stay, two a round."""
     ray_session.close()
     collected = []
     get = RayExecutor._get
@@ -110,7 +110,7 @@ def test_what_is_kept_too_long_shows(tmp_path, ray_session, monkeypatch):
     found = soak.slopes(soak.soak(tmp_path, rounds=20, kills=0, every=2))
     assert len(collected) == 40
     assert found["references"] == pytest.approx(200, rel=0.1)
-    assert found["object_store_mb"] > 5
+    assert {"references", "object_store_mb"} <= {*soak.growing(found)}
 
 
 def test_growth_beyond_its_bound_ends_the_soak(monkeypatch, tmp_path):
