@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from partitions.examples import LONGEST_QUOTE, quotable
+from partitions.examples import quotable
 from partitions.labels import Labels
 from partitions.partition import Partition
 
@@ -100,8 +100,8 @@ def describe(
         partition: who holds which of n examples.
         labels: the label of each example, or a list of them, length n.
         lengths: the length of each example in tokens, length n, if known.
-        groups: the natural origin of each example, length n; empty, or all empty, where unknown. Those that may be text
-            in the wrong column are recorded by number, see `recorded_groups`.
+        groups: the natural origin of each example, length n; empty, or all empty, where unknown. All but short
+            single words are recorded by number, see `recorded_groups`.
 
     Returns:
         ``labels`` (sorted); ``split``; ``skewed_by``: label, group, cluster or None; ``statistics``, over clients and
@@ -156,12 +156,10 @@ def describe(
 def recorded_groups(groups: Sequence[str]) -> list[str]:
     """The group of each example as records and figures may show it: without what may be text in the wrong column.
 
-    That is what is no single word, where more than half as many groups as examples differ, or longer than a name is
-    (`LONGEST_QUOTE`). Such groups are called "group 1", "group 2", ... in sorted order.
+    Groups that are no short single word (`quotable`) are called "group 1", "group 2", ... in sorted order; no other
+    group can have such a name, as it holds a space.
     """
-    known = {group for group in groups if group}
-    differ = len(known) > sum(map(bool, groups)) / 2
-    hidden = sorted(group for group in known if not quotable(group) and (differ or len(group) > LONGEST_QUOTE))
+    hidden = sorted({group for group in groups if group and not quotable(group)})
     width = len(str(len(hidden)))
     names = {group: f"group {number:0{width}}" for number, group in enumerate(hidden, 1)}
     return [names.get(group, group) for group in groups]

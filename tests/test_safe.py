@@ -164,13 +164,17 @@ TAGS = {"zq": "O", "zb": "B-problem", "zi": "B-treatment"}
 
 
 def marked(folder: Path) -> list[str]:
-    """Writes a corpus none of whose words stands anywhere else, with text for groups and documents; returns them."""
+    """Writes a corpus none of whose words stands anywhere else, with text for groups (two examples each, as patients
+    recur) and documents; returns them."""
     folder.mkdir()
     words = []
     for split, size in (("train", 12), ("validation", 4), ("test", 4)):
         with (folder / f"{split}.jsonl").open("w") as stream:
             for number in range(size):
-                tokens, group = ([f"{prefix}{split}{number}{end}" for prefix in TAGS] for end in "kg")
+                tokens, group = (
+                    [f"{prefix}{split}{place}{end}" for prefix in TAGS]
+                    for place, end in ((number, "k"), (number // 2, "g"))
+                )
                 words += [*tokens, *group]
                 example = {"tokens": tokens, "tags": list(TAGS.values()), "document": " ".join(tokens)}
                 stream.write(json.dumps(example | {"group": " ".join(group)}) + "\n")

@@ -158,18 +158,28 @@ def test_describe_counts_groups_where_there_are_any():
 
 
 def test_groups_that_may_be_text_are_recorded_by_number():
-    """Names recur, or are single words; sentences do neither, and what recurs may yet be too long for a name."""
-    wards = ["General Medicine", "General Medicine", "ICU", "ICU", ""]
-    assert recorded_groups(wards) == wards
-    assert recorded_groups(["seen for pain", "afebrile today", "ICU", ""]) == ["group 2", "group 1", "ICU", ""]
-    report = "no acute cardiopulmonary process is seen in this examination of the chest"
-    assert len(report) > LONGEST_QUOTE
-    assert recorded_groups([report, "ICU"] * 5) == ["group 1", "ICU"] * 5
+    """Patients and complaints recur as wards do: only a short single word is surely no text."""
+    assert recorded_groups(["ICU", "site-A", "", "ICU"]) == ["ICU", "site-A", "", "ICU"]
+    assert recorded_groups(["chest pain", "ICU", "Ann Lee"] * 5) == ["group 2", "ICU", "group 1"] * 5
+    assert recorded_groups(["胸痛", "x" * (LONGEST_QUOTE + 1)]) == ["group 2", "group 1"]
     many = [f"seen for pain {number:02}" for number in range(12)]
     assert recorded_groups(many) == [f"group {number:02}" for number in range(1, 13)]
-    record = describe(PARTITION, LABELS, groups=many[: len(LABELS)])
-    assert record["groups"] == [f"group {number}" for number in range(1, 9)]
+    record = describe(PARTITION, LABELS, groups=["seen for pain", "afebrile today"] * 4)
+    assert record["groups"] == ["group 1", "group 2"]
     assert "pain" not in str(record)
+
+
+def test_no_two_groups_get_one_name():
+    groups = ["group 1", "group 2", "Ann Lee", "group-1", "group 10"]
+    assert len(set(recorded_groups(groups))) == 5
+    # Sorted: Ann Lee, group 1, group 10, group 2.
+    assert recorded_groups(groups) == ["group 2", "group 4", "group 1", "group-1", "group 3"]
+
+
+@given(st.lists(st.text(alphabet="gr oup 0123", max_size=8)))
+def test_groups_stay_as_many_as_they_were(groups):
+    named = recorded_groups(groups)
+    assert len(set(zip(groups, named, strict=True))) == len(set(groups)) == len(set(named))
 
 
 def test_describe_says_what_the_partition_is_skewed_by():
