@@ -172,7 +172,8 @@ def _note(rows: pd.DataFrame) -> str:
         "loop with as many processes. Peak memory of the process tree is proportional (shared pages counted once), in "
         "parentheses the plain sum of resident sets, both in MB of 10^6 bytes; main grew: resident memory of the main "
         "process from the first to the last round. Weights differ: distance of the final weights from those of the "
-        "first contestant, in parts of the way that training moved them."
+        "first contestant, in parts of the way that training moved them. Bare loops ask for huge pages and keep memory "
+        "that they free, as skipfl's workers do; other simulators run as their users run them."
     )
 
 

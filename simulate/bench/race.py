@@ -23,12 +23,15 @@ from simulate.bench.contestants.shared import FINAL, OUTCOME
 from simulate.bench.launch import Finished, launch
 from simulate.bench.plan import write_material, write_plan
 from simulate.bench.workloads import Workload
+from simulate.engine.ray_executor import HUGE_PAGES
 from simulate.engine.records import environment
 from simulate.registry import suggest
 
 OURS = "skipfl"
 TIMEOUT_SECONDS = 3600.0
 """Longest run of one contestant."""
+MEMORY = (HUGE_PAGES[0], f"{HUGE_PAGES[1]}:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={2**64 - 1}")
+"""Has a process ask for huge pages and keep what it frees, as our workers do (`simulate.engine.memory.keep_freed`)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Contestant:
     peer: whose environment it needs, None for this one.
     workers: processes that train, where that is not the benchmark's number.
     wide: whether one process computes with as many threads as the others have processes.
+    floor: whether it is a bare loop, which then has `MEMORY`, as our engine has; other simulators run as they come.
     """
 
     title: str
@@ -46,6 +50,7 @@ class Contestant:
     peer: str | None = None
     workers: int | None = None
     wide: bool = False
+    floor: bool = False
 
 
 CONTESTANTS = {
@@ -53,9 +58,9 @@ CONTESTANTS = {
     "one-worker": Contestant("skipfl, 1 worker", "ours", workers=1),
     "four-workers": Contestant("skipfl, 4 workers", "ours", workers=4),
     "serial": Contestant("skipfl, serial", "ours_serial", workers=1),
-    "bare": Contestant("{workers} bare processes", "bare"),
-    "loop": Contestant("plain loop, 1 thread", "bare", workers=1),
-    "loop-threads": Contestant("plain loop, {workers} threads", "bare", workers=1, wide=True),
+    "bare": Contestant("{workers} bare processes", "bare", floor=True),
+    "loop": Contestant("plain loop, 1 thread", "bare", workers=1, floor=True),
+    "loop-threads": Contestant("plain loop, {workers} threads", "bare", workers=1, wide=True, floor=True),
     "flower": Contestant("Flower, {workers} actors", "flower", peer="flower"),
     "pfl": Contestant("pfl, {workers} workers", "pfl_research", peer="pfl"),
 }
@@ -231,7 +236,7 @@ def _run_one(
         output.absolute(),
     ]
     load = os.getloadavg()[0]
-    finished = launch([*command, str(workers), str(threads)], _environment(work, threads), log, TIMEOUT_SECONDS)
+    finished = launch([*command, str(workers), str(threads)], _environment(who, work, threads), log, TIMEOUT_SECONDS)
     record: dict[str, Any] = {
         "workload": name,
         "variant": variant,
@@ -304,8 +309,8 @@ def _norm(tensors: Iterable[Tensor]) -> float:
     return sum(float(tensor.double().square().sum()) for tensor in tensors) ** 0.5
 
 
-def _environment(work: Path, threads: int) -> dict[str, str]:
-    """What a contestant's process sees: this package and no other of this environment, its threads, no network."""
+def _environment(who: Contestant, work: Path, threads: int) -> dict[str, str]:
+    """What a contestant's process sees: these packages and no others of this environment, its threads, no network."""
     source = work / "source"
     source.mkdir(exist_ok=True)
     packages = Path(simulate.__file__).parents[1]
@@ -321,7 +326,7 @@ def _environment(work: Path, threads: int) -> dict[str, str]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "TOKENIZERS_PARALLELISM": "false",
-    }
+    } | dict([MEMORY] if who.floor else [])
 
 
 def machine() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The honest floor: one or more processes with a model each, and nothing else. No framework, no records, no bytes.
 
 Each process takes its share of the cohort and adds the weighted values of its clients up in place, in memory that all
-share; then each takes the sum of all shares as its new global values.
+share; then each takes the sum of all shares as its new global values. Its C library asks for huge pages and keeps what
+is freed, as in our own workers (`simulate.bench.race.MEMORY`).
 """
 
 import os
@@ -64,26 +65,32 @@ def _run(
     for round_ in range(plan.rounds):
         cohort = len(plan.cohorts[round_])
         for place in range(rank, cohort, len(sums)):
-            with torch.no_grad():
-                for name, parameter in trained.items():
-                    parameter.copy_(start[name])
+            _load(trained, start)
             plan.train(model, trained.values(), round_, place)
             with torch.no_grad():
                 for name, parameter in trained.items():
                     own[name].add_(parameter, alpha=1 / cohort)
         barrier.wait()
         with torch.no_grad():
-            for name, parameter in trained.items():
-                start[name].copy_(sums[0][name])
+            for name, value in start.items():
+                value.copy_(sums[0][name])
                 for other in sums[1:]:
-                    start[name].add_(other[name])
-                parameter.copy_(start[name])
+                    value.add_(other[name])
         barrier.wait()
         for tensor in own.values():
             tensor.zero_()
         if plan.evaluate:
+            _load(trained, start)
             right[rank] = plan.score(model, rank, len(sums))
             barrier.wait()
             outcome.scores.append(float(right.mean()))
         outcome.steps += cohort * steps
         outcome.end_round()
+    _load(trained, start)
+
+
+@torch.no_grad()
+def _load(trained: dict[str, torch.nn.Parameter], values: State) -> None:
+    """Have the model hold these values."""
+    for name, parameter in trained.items():
+        parameter.copy_(values[name])
