@@ -38,19 +38,21 @@ class Runs:
             (``best_test_f1``, ``bytes_up``, ``parameters_exchanged``).
         folders: where each run was read from, in the order of ``summaries``.
         configs: the resolved experiment of each run, in the same order.
+        tested: the SHA-256 of each run's test split, in the same order; None where it is not recorded.
     """
 
     rounds: pd.DataFrame
     summaries: pd.DataFrame
     folders: list[Path]
     configs: list[dict[str, Any]]
+    tested: list[str | None]
 
     def shared_metric(self) -> str:
         """The metric by which these runs may be compared in one table or figure.
 
         Runs are comparable when they have one task, metric, corpus, model, partition, cohort, number of rounds and the
-        same faults, and when runs of one label, which `load` gives to runs of equal settings only, have each a seed of
-        its own.
+        same faults, when those whose corpus has one seed were tested on the same examples, and when runs of one label,
+        which `load` gives to runs of equal settings only, have each a seed of its own.
 
         Raises:
             ResultsError: if they are not, naming two runs that differ and in what.
@@ -66,6 +68,16 @@ class Runs:
                     f"one table or figure needs one {key}: {first['run']} has {shared[0].get(key)!r}, "
                     f"{run} has {other.get(key)!r}; give them apart"
                 )
+        firsts: dict[str, tuple[str, str]] = {}
+        for run, config, digest in zip(self.summaries["run"], self.configs, self.tested, strict=True):
+            if digest is not None:
+                one, before = firsts.setdefault(_corpus_seed(config), (run, digest))
+                if digest != before:
+                    raise ResultsError(
+                        f"one table or figure needs one test split: {one} and {run} were tested on other examples "
+                        "(corpus_sha256 in partition.json), though their settings of the corpus are equal; give them "
+                        "apart"
+                    )
         for (label, seed), group in self.summaries.groupby(["label", "seed"]):
             if len(group) > 1:
                 same = " and ".join(group["run"].iloc[:2])
@@ -100,12 +112,12 @@ def load(paths: str | Path | Iterable[str | Path]) -> Runs:
     if unfinished:
         warnings.warn(f"skipped unfinished runs: {', '.join(map(str, unfinished))}", stacklevel=2)
 
-    rounds, summaries, configs = zip(*map(_read_run, folders), strict=True)
+    rounds, summaries, configs, tested = zip(*map(_read_run, folders), strict=True)
     of_rounds: pd.DataFrame = pd.concat(rounds, ignore_index=True)
     of_runs: pd.DataFrame = pd.concat(summaries, ignore_index=True)
     of_runs["label"] = _told_apart(list(of_runs["label"]), list(configs))
     of_rounds["label"] = of_rounds["run"].map(dict(zip(of_runs["run"], of_runs["label"], strict=True)))
-    return Runs(of_rounds, of_runs, folders, list(configs))
+    return Runs(of_rounds, of_runs, folders, list(configs), list(tested))
 
 
 def read_json(path: Path) -> Any:
@@ -162,6 +174,12 @@ class _Summary(BaseModel):
     peak_memory_mb: float | None
 
 
+def _corpus_seed(config: dict[str, Any]) -> str:
+    """The seed by which a corpus is drawn or split, in which runs of one table may differ; "None" where it has none."""
+    corpus = config.get("corpus")
+    return str(corpus.get("seed") if isinstance(corpus, dict) else None)
+
+
 def _told_apart(labels: list[str], configs: list[dict[str, Any]]) -> list[str]:
     """The labels of runs; where some are equal, with the settings in which those runs differ."""
     apart = (*FREE_SETTINGS, *SHARED_SETTINGS)
@@ -201,14 +219,15 @@ def _is_finished(folder: Path) -> bool:
     return record.get("status") == "finished"
 
 
-def _read_run(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+def _read_run(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], str | None]:
     config = _read_config(folder / "config.yaml")
     record = _read_summary(folder / "summary.json")
     rounds = _read_rounds(folder / "rounds.csv", record)
     summary = pd.json_normalize({"run": str(folder)} | record.model_dump(), sep="_")
     optional = ["skip_ratio", "depth", "saving", "peak_memory_mb"]
     summary[optional] = summary[optional].astype(float)
-    return summary[list(RUN_COLUMNS)].merge(rounds, how="cross"), summary, config
+    tested = _read_test_digest(folder / "partition.json")
+    return summary[list(RUN_COLUMNS)].merge(rounds, how="cross"), summary, config, tested
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -241,6 +260,13 @@ def _read_summary(path: Path) -> _Summary:
     if summary.saving is not None and not summary.saving_denominator:
         raise ResultsError(f"{path}: saving {summary.saving} comes without its saving_denominator")
     return summary
+
+
+def _read_test_digest(path: Path) -> str | None:
+    """The SHA-256 of the test split; None where it is not recorded, as of older runs."""
+    record = read_json(path) if path.is_file() else None
+    digests = record.get("corpus_sha256") if isinstance(record, dict) else None
+    return digests.get("test") if isinstance(digests, dict) else None
 
 
 def _read_rounds(path: Path, summary: _Summary) -> pd.DataFrame:

@@ -195,14 +195,15 @@ def require_same(prepared: Prepared, folder: Path, device: str) -> None:
 
 
 def require_same_sources(prepared: Prepared, folder: Path) -> None:
-    """Refuse to put other runs beside a finished one that was made from another corpus or model.
+    """Refuse to put other runs beside a finished one that was made from another corpus, partition or model.
 
     Raises:
-        RunFolderError: if corpus or model are no longer what they were, as far as its records tell.
+        RunFolderError: if corpus, partition or model are no longer what they were, as far as its records tell.
         ModelError: if the model is not there any more.
     """
     made = RecordedRun(folder, prepared.experiment.resolved())
     made.require_corpus(prepared.content)
+    made.require_clients(partition_record(prepared))
     made.require_model(model_digests(prepared.experiment.model), kept=True)
 
 

@@ -253,7 +253,7 @@ def two_runs(**second: object) -> Prepare:
     """Two finished runs, the second with other settings."""
 
     def write(folder: Path) -> None:
-        write_run(folder / "runs" / "one", [0.0, 0.5, 0.6])
+        write_run(folder / "runs" / "one", [0.0, 0.5, 0.6], test_sha256="0" * 64)
         write_run(folder / "runs" / "two", [0.0, 0.5, 0.6], **second)
 
     return write
@@ -902,6 +902,11 @@ RECORDS = _part(
     ("runs of other metrics", "report runs", two_runs(label="x", metric="accuracy", task="classification")),
     ("a seed twice", "table runs", two_runs()),
     ("runs under other faults", "table runs", two_runs(seed=1, settings={"faults": {"dropout": 0.5}})),
+    (
+        "runs tested on other examples",
+        "table runs",
+        two_runs(seed=1, corpus={"name": "synthetic", "seed": 0}, test_sha256="1" * 64),
+    ),
 )
 
 OPTIONS = _part(

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -99,6 +100,26 @@ class RecordedRun:
                 raise RunFolderError(
                     f"{self.path}: the {name} split of the corpus has changed since this run: restore it, or begin "
                     "another study in another folder"
+                )
+
+    def require_clients(self, record: Mapping[str, Any]) -> None:
+        """Refuse another partition than that of the run, as far as its record tells: the corpus may be the same to the
+        letter, and yet its groups or documents others.
+
+        Args:
+            record: what partition.json would say now.
+
+        Raises:
+            RunFolderError: naming the first client that no longer holds what it held.
+        """
+        file = self.path / "partition.json"
+        before = _read_json(file).get("clients", record["clients"]) if file.is_file() else record["clients"]
+        then, now = ([client["indices_sha256"] for client in clients] for clients in (before, record["clients"]))
+        for client, (held, holds) in enumerate(zip_longest(then, now)):
+            if held != holds:
+                raise RunFolderError(
+                    f"{self.path}: client {client} no longer holds the examples that it held in this run, as where "
+                    "groups or documents were corrected: restore them, or begin another study in another folder"
                 )
 
     def require_model(self, digests: Mapping[str, str], kept: bool = False) -> None:

@@ -30,6 +30,7 @@ def write_run(
     settings: dict[str, Any] | None = None,
     seconds_a_round: float = 2.0,
     status: str = "finished",
+    test_sha256: str | None = None,
 ) -> Path:
     """A run folder whose test metric after round r is ``test[r]`` (``test[0]``: untrained).
 
@@ -92,6 +93,8 @@ def write_run(
     } | (settings or {})
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "environment.json").write_text(json.dumps({"status": status}))
+    if test_sha256 is not None:
+        (folder / "partition.json").write_text(json.dumps({"corpus_sha256": {"test": test_sha256}}))
     return folder
 
 

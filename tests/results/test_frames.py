@@ -185,3 +185,21 @@ def test_the_same_corpus_elsewhere_is_the_same_corpus(make_run: MakeRun, tmp_pat
     make_run("a", [0.0, 0.5], seed=0, corpus={"name": "local", "path": "/data/notes"})
     make_run("b", [0.0, 0.5], seed=1, corpus={"name": "local", "path": "../notes"})
     assert load(tmp_path).shared_metric() == "f1"
+
+
+def test_runs_that_were_tested_on_other_examples_are_kept_apart(make_run: MakeRun, tmp_path: Path):
+    """A corrected corpus has the name, and the settings, that it had before; older records do not tell."""
+    here, there = ({"name": "local", "path": f"{folder}/notes"} for folder in ("/data", ".."))
+    make_run("a", [0.0, 0.5], seed=0, corpus=here)
+    make_run("b", [0.0, 0.5], seed=1, corpus=here, test_sha256="0" * 64)
+    make_run("c", [0.0, 0.5], seed=2, corpus=there, test_sha256="0" * 64)
+    assert load(tmp_path).shared_metric() == "f1"
+    make_run("d", [0.0, 0.5], seed=3, corpus=here, test_sha256="1" * 64)
+    with pytest.raises(ResultsError, match=r"needs one test split: .*b and .*d were tested on other examples"):
+        load(tmp_path).shared_metric()
+
+
+def test_corpora_drawn_by_other_seeds_may_stand_together(make_run: MakeRun, tmp_path: Path):
+    for seed in range(2):
+        make_run(str(seed), [0.0, 0.5], seed=seed, corpus={"name": "made", "seed": seed}, test_sha256=str(seed) * 64)
+    assert load(tmp_path).shared_metric() == "f1"

@@ -112,3 +112,23 @@ def test_a_study_is_not_finished_from_another_corpus_or_model(tiny_decoder, ner_
         "with other commit and device; the last bits of results may differ for it"
     ]
     assert (third / "summary.json").is_file()
+
+
+def test_a_study_is_not_finished_with_other_clients(tiny_decoder, ner_corpus, tmp_path):
+    """Two examples change their group, and so their client, which no digest of texts and tags tells."""
+    corpus = Path(shutil.copytree(ner_corpus, tmp_path / "corpus"))
+    what = experiment(tiny_decoder, corpus, rounds=1, partition={"name": "natural", "clients": 3})
+    first, second = tmp_path / "seed0", tmp_path / "seed1"
+    simulate({first: what})
+    file = corpus / "train.jsonl"
+    one, other, *rest = file.read_text().splitlines(keepends=True)
+    swapped = [one.replace("site0", "site1"), other.replace("site1", "site0")]
+    assert swapped != [one, other]
+    file.write_text("".join([*swapped, *rest]))
+    study = {first: what, second: what.model_copy(update={"seed": 1})}
+    with pytest.raises(RunFolderError, match="seed0: client 0 no longer holds the examples that it held in this run"):
+        simulate(study)
+    assert not second.exists()
+    file.write_text("".join([one, other, *rest]))
+    simulate(study)
+    assert (second / "summary.json").is_file()
