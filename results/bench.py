@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results import canvas, style, tables
+from results import canvas, output, style, tables
 from results.frames import ResultsError
 
 OURS, FLOOR = "skipfl", "bare"
@@ -224,9 +224,9 @@ _BESIDE: dict[str, Any] = {
 def save(runs: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `runs.csv`, the comparison as `table.csv` and `table.md`, and `chart.png` and `chart.pdf`."""
     rows = comparison(runs)
-    runs.to_csv(folder / "runs.csv", index=False)
-    rows.to_csv(folder / "table.csv", index=False)
-    (folder / "table.md").write_text(f"{text(rows)}\n\n{provenance(runs)}\n")
+    output.write(folder / "runs.csv", runs.to_csv(index=False))
+    output.write(folder / "table.csv", rows.to_csv(index=False))
+    output.write(folder / "table.md", f"{text(rows)}\n\n{provenance(runs)}\n")
     return [
         folder / "runs.csv",
         folder / "table.csv",

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,7 +25,8 @@ from simulate.bench.launch import Finished, launch
 from simulate.bench.plan import write_material, write_plan
 from simulate.bench.workloads import Workload
 from simulate.engine.ray_executor import HUGE_PAGES
-from simulate.engine.records import environment
+from simulate.engine.records import LOCK, environment
+from simulate.files import named, write_text
 from simulate.registry import suggest
 
 OURS = "skipfl"
@@ -32,6 +34,9 @@ TIMEOUT_SECONDS = 3600.0
 """Longest run of one contestant."""
 MEMORY = (HUGE_PAGES[0], f"{HUGE_PAGES[1]}:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={2**64 - 1}")
 """Has a process ask for huge pages and keep what it frees, as our workers do (`simulate.engine.memory.keep_freed`)."""
+
+NEEDED = frozenset({"workload", "variant", "contestant", "repeat", "status", "settings"})
+"""What a record has by which it is known whether its run is to be done again."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +120,35 @@ def run_race(race: Race, folder: Path, console: Console) -> Path:
         The file of the records.
 
     Raises:
-        BenchError: if the folder holds records of a workload with other numbers.
+        BenchError: if the folder holds records of a workload with other numbers, or what is no record, or another
+            process is writing it.
     """
-    file = folder / "records.jsonl"
-    work = folder / "work"
     (folder / "logs").mkdir(parents=True, exist_ok=True)
-    kept = _kept(race, file)
-    file.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    with _held(folder):
+        return _run_held(race, folder, console)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Within the block no other process writes the folder; the system lets go of it however this one ends."""
+    lock = FileLock(folder / LOCK)
+    try:
+        with named(folder / LOCK):
+            lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BenchError(
+            f"{folder}: another process is writing this benchmark; wait for it, or give another folder with -o"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run_held(race: Race, folder: Path, console: Console) -> Path:
+    """What `run_race` does, in a folder that is held."""
+    file, work = folder / "records.jsonl", folder / "work"
+    kept = _kept(race, file, console)
     done = {(record["workload"], record["variant"], record["repeat"]) for record in kept}
     turns = [
         (name, variant, repeat, contestant)
@@ -138,8 +165,10 @@ def run_race(race: Race, folder: Path, console: Console) -> Path:
         workload = race.workloads[name]
         plan = _written(workload, name, variant, work)
         record = _run_one(race, workload, plan, name, variant, repeat, contestant, folder, work)
-        with file.open("a") as stream:
+        with named(file), file.open("a") as stream:
             stream.write(json.dumps(record | facts) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
         durations.setdefault((name, variant, contestant), []).append(record["total_seconds"])
         left = _left(durations, [(name, variant, who) for name, variant, _, who in turns[place + 1 :]])
         eta = f"  ETA {left / 60:.1f} min" if left else ""
@@ -154,11 +183,12 @@ def _order(contestants: Sequence[str], repeat: int) -> list[str]:
     return [*contestants[first:], *contestants[:first]]
 
 
-def _kept(race: Race, file: Path) -> list[dict[str, Any]]:
-    """The records of whole repetitions with all the contestants, and those of workloads not asked for now."""
-    if not file.exists():
-        return []
-    records = [json.loads(line) for line in file.read_text().splitlines()]
+def _kept(race: Race, file: Path, console: Console) -> list[dict[str, Any]]:
+    """The records of whole repetitions with all the contestants, and those of workloads not asked for now.
+
+    All others leave the file: their repetitions are run anew.
+    """
+    records, cut = _read(file) if file.exists() else ([], False)
     for record in records:
         name = record["workload"]
         if name in race.workloads and record["settings"] != _settings(race, race.workloads[name]):
@@ -175,7 +205,33 @@ def _kept(race: Race, file: Path) -> list[dict[str, Any]]:
             return True
         return set(race.contestants) <= finished.get((name, variant, record["repeat"]), set())
 
-    return [record for record in records if whole(record)]
+    kept = [record for record in records if whole(record)]
+    if again := len(records) - len(kept):
+        console.print(f"{file}: {again} runs are done again, as not all contestants finished in their repetition")
+    if again or cut:
+        write_text(file, "".join(json.dumps(record) + "\n" for record in kept))
+    return kept
+
+
+def _read(file: Path) -> tuple[list[dict[str, Any]], bool]:
+    """All records, and whether the last line is cut short, as a full disk or a kill may leave it; it is left out.
+
+    Raises:
+        BenchError: naming the line that is no record.
+    """
+    records: list[dict[str, Any]] = []
+    lines = file.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and record.keys() >= NEEDED:
+            records.append(record)
+        elif number < len(lines) or line.endswith(b"\n"):
+            raise BenchError(f"{file}, line {number}: is no record of a run; remove it, or choose another folder")
+    cut = bool(lines) and not lines[-1].endswith(b"\n")
+    return records, cut
 
 
 def _settings(race: Race, workload: Workload) -> dict[str, Any]:
@@ -317,16 +373,21 @@ def _environment(who: Contestant, work: Path, threads: int) -> dict[str, str]:
     for package in ("simulate", "baselines", "partitions", "results"):
         if not (source / package).exists():
             (source / package).symlink_to(packages / package)
-    return os.environ | {
-        "PYTHONPATH": str(source.absolute()),
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        VARIABLE: str((work / "cache").absolute()),
-        "HF_HUB_OFFLINE": "1",
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "TOKENIZERS_PARALLELISM": "false",
-    } | dict([MEMORY] if who.floor else [])
+    memory = dict([MEMORY]) if who.floor else {}
+    return (
+        os.environ
+        | memory
+        | {
+            "PYTHONPATH": str(source.absolute()),
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            VARIABLE: str((work / "cache").absolute()),
+            "HF_HUB_OFFLINE": "1",
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+    )
 
 
 def machine() -> dict[str, Any]:

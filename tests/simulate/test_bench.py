@@ -1,8 +1,11 @@
 """The benchmark: what is written for the contestants, what they end at, how their processes are watched."""
 
 import dataclasses
+import errno
 import hashlib
+import io
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -13,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -186,10 +190,74 @@ def test_a_race_leaves_a_record_of_each_run_and_is_continued(tmp_path):
     assert len(record["scores"]) == 2
     assert record["packages"]["torch"] == torch.__version__
     assert not (tmp_path / "race" / "work").exists()
-    before = file.read_text()
+    before, inode = file.read_text(), file.stat().st_ino
     assert race.run_race(asked, tmp_path / "race", console).read_text() == before
+    assert file.stat().st_ino == inode  # where nothing is to be done nothing is written
+    with (
+        FileLock(tmp_path / "race" / ".lock"),
+        pytest.raises(BenchError, match="another process is writing this bench"),
+    ):
+        race.run_race(asked, tmp_path / "race", console)
     with pytest.raises(BenchError, match="workload A with other numbers; choose another folder"):
         race.run_race(dataclasses.replace(asked, workers=3), tmp_path / "race", console)
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch) -> tuple[race.Race, Path]:
+    """A race whose contestants only leave a record at once, and its file with two repetitions of two contestants."""
+
+    def run_one(asked, workload, plan, name, variant, repeat, contestant, *_) -> dict[str, object]:
+        key = {"workload": name, "variant": variant, "contestant": contestant, "repeat": repeat}
+        return key | {"status": "ok", "settings": race._settings(asked, workload), "total_seconds": 1.0}
+
+    monkeypatch.setattr(race, "_run_one", run_one)
+    monkeypatch.setattr(race, "_line", lambda record: "")
+    asked = race.Race({"A": MINIATURE}, {"A": ["last5"]}, ["skipfl", "bare"], repeats=2, workers=2)
+    return asked, race.run_race(asked, tmp_path / "race", Console(file=io.StringIO()))
+
+
+def runs_in(file: Path) -> list[tuple[int, str]]:
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    return [(record["repeat"], record["contestant"]) for record in records]
+
+
+IN_TURN = [(1, "skipfl"), (1, "bare"), (2, "bare"), (2, "skipfl")]
+
+
+def test_a_line_cut_short_is_dropped_and_its_repetition_done_again(recorded):
+    asked, file = recorded
+    assert runs_in(file) == IN_TURN
+    whole = file.read_bytes()
+    said = io.StringIO()
+    file.write_bytes(whole[:-40])
+    race.run_race(asked, file.parent, Console(file=said, width=300))
+    assert runs_in(file) == IN_TURN
+    assert "1 runs are done again, as not all contestants finished in their repetition" in said.getvalue()
+    file.write_bytes(whole[:-1])  # all but the end of the line
+    race.run_race(asked, file.parent, Console(file=said))
+    assert runs_in(file) == IN_TURN
+    file.write_bytes(b"{}\n" + whole)
+    with pytest.raises(BenchError, match=r"records.jsonl, line 1: is no record of a run; remove it, or choose another"):
+        race.run_race(asked, file.parent, Console(file=said))
+    assert file.read_bytes() == b"{}\n" + whole
+
+
+def test_records_survive_a_full_disk(recorded, monkeypatch):
+    """What there was is there until the file that takes its place is whole."""
+    asked, file = recorded
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:3]))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device.*records.jsonl"):
+            race.run_race(asked, file.parent, Console(file=io.StringIO()))
+    assert file.read_bytes() == b"".join(lines[:3])
+    race.run_race(asked, file.parent, Console(file=io.StringIO()))
+    assert runs_in(file) == IN_TURN
 
 
 FAULTS = """

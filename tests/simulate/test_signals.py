@@ -110,16 +110,50 @@ def test_the_command_that_goes_on_names_the_folder(given, tiny_decoder, ner_corp
         assert process.exitcode == 0
 
 
+BENCH = ["--workload", "C", "--peers", "serial", "--clients", "2", "--cohort", "1", "--rounds", "2", "--repeats", "1"]
+
+
 def test_an_interrupted_benchmark_says_how_to_go_on(tmp_path):
-    options = ["--peers", "bare", "--clients", "2", "--cohort", "1", "--rounds", "2", "--repeats", "1"]
-    process = forked("bench", *options, cwd=tmp_path)
-    wait_for(lambda: list(tmp_path.glob("runs/bench-*/logs")))
+    """While it runs, no other writes its folder."""
+    process = forked("bench", *BENCH, cwd=tmp_path)
+    wait_for(lambda: list(tmp_path.glob("runs/bench-*/logs/*.log")))
+    (folder,) = (tmp_path / "runs").iterdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    second = forked("bench", "-o", folder, *BENCH, cwd=elsewhere)
+    second.join(60)
+    assert second.exitcode == 2
+    told = f"error: {folder}: another process is writing this benchmark; wait for it, or give another folder with -o\n"
+    assert (elsewhere / "errors").read_text() == told
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
     assert process.exitcode == 130
-    (folder,) = (tmp_path / "runs").iterdir()
-    told = f"interrupted; to go on: skipfl bench -o runs/{folder.name} {' '.join(options)}\n"
+    told = f"interrupted; to go on: skipfl bench -o runs/{folder.name} {' '.join(BENCH)}\n"
     assert (tmp_path / "errors").read_text() == told
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_was_killed_is_gone_on_with(tmp_path):
+    """After the third of four runs: those of the first repetition are kept, those of the second done again."""
+    twice = [*BENCH[:-1], "2"]
+    process = forked("bench", "-o", "bench", *twice, cwd=tmp_path)
+    file = tmp_path / "bench" / "records.jsonl"
+    wait_for(lambda: file.is_file() and len(file.read_bytes().splitlines()) == 3)
+    process.kill()
+    process.join(60)
+    before = file.read_text().splitlines()
+    going_on = forked("bench", "-o", "bench", *twice, cwd=tmp_path)
+    going_on.join(300)
+    assert going_on.exitcode == 0
+    after = file.read_text().splitlines()
+    assert after[:2] == before[:2]
+    records = [json.loads(line) for line in after]
+    assert [(record["repeat"], record["contestant"], record["status"]) for record in records] == [
+        (1, "skipfl", "ok"),
+        (1, "serial", "ok"),
+        (2, "serial", "ok"),
+        (2, "skipfl", "ok"),
+    ]
+    assert (tmp_path / "bench" / "table.md").is_file()
 
 
 @pytest.mark.slow
