@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import sys
 import time
@@ -393,11 +392,8 @@ def _environment(who: Contestant, work: Path, threads: int) -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """Where and when: processor, memory, versions, commit."""
     found = environment()
-    facts = {key: found[key] for key in ("start", "python", "packages", "commit", "dirty", "platform")}
-    info = Path("/proc/cpuinfo")
-    models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+    facts = {key: found[key] for key in ("start", "python", "packages", "commit", "dirty", "platform", "processor")}
     return facts | {
-        "processor": models[0] if models else platform.processor(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_mb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -17,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -40,7 +41,7 @@ WHERE = ("executor", "workers", "address", "checkpoint_every")
 """Settings of the engine that change nothing in what comes out of a run."""
 
 
-DECISIVE = ("python", "packages", "platform", "commit", "device")
+DECISIVE = ("python", "packages", "platform", "processor", "commit", "code", "device")
 """What of an environment may decide the last bits of a result."""
 
 
@@ -410,12 +411,34 @@ def environment() -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(status) if (status := _git("status", "--porcelain")) is not None else None,
+        "code": _code(),
         "platform": platform.platform(),
+        "processor": _processor(),
         "cpus": os.cpu_count(),
         "host": platform.node(),
         "process": os.getpid(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+@cache  # the code that this process began with
+def _code() -> str:
+    """The SHA-256 of the sources that decide what comes out of a run: edits are noticed, committed or not."""
+    root, sha = Path(__file__).parents[2], hashlib.sha256()
+    for package in ("baselines", "partitions", "simulate"):
+        for file in sorted((root / package).rglob("*.py")):
+            content = file.read_bytes()
+            sha.update(f"{file.relative_to(root)} {len(content)}\n".encode() + content)
+    return sha.hexdigest()
+
+
+def _processor() -> str:
+    """The model of the processor, as far as the system tells: libraries choose their instructions by it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # no Linux
+        lines = []
+    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
 
 
 def _git(*arguments: str) -> str | None:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -16,12 +18,13 @@ from filelock import FileLock
 from simulate.api import replay, simulate
 from simulate.config import ConfigError, resumable
 from simulate.engine.checkpoint import FORMAT, Checkpoints
-from simulate.engine.records import RunFolder, RunFolderError, check_unused
+from simulate.engine.records import RunFolder, RunFolderError, check_unused, environment
 from simulate.engine.serial_executor import SerialExecutor
 from simulate.errors import one_line
 from simulate.experiment import forget_corpora
 from tests.runs import FAULTS, IN_ROUND_4, SGD, Mortal, Stopped, experiment, interrupted, run, same_results
 
+ROOT = Path(__file__).parents[2]
 HALF = {"cohort": {"count": 2}}
 DECODER = "tiny_decoder", "ner_corpus"
 
@@ -522,10 +525,32 @@ def test_other_versions_are_told_of(tiny_decoder, ner_corpus, tmp_path):
     folder = interrupted(what, tmp_path / "run", 9)
     environment = json.loads((folder / "environment.json").read_text())
     environment["packages"]["torch"] = "1.0"
-    environment["commit"] = "0" * 40
+    environment["processor"] = "abacus"
+    environment["code"] = "0" * 64  # of the same commit: edited
     (folder / "environment.json").write_text(json.dumps(environment))
-    with pytest.warns(UserWarning, match="goes on with other packages and commit than it began with"):
+    with pytest.warns(UserWarning, match="goes on with other packages and processor and code than it began with"):
         run(what, folder)
+
+
+def test_edited_code_and_the_processor_are_recorded(tmp_path):
+    """A copy of the sources, and the same with another line in a method."""
+    for package in ("baselines", "partitions", "simulate", "results"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("reference", "tiny_llama"))
+    program = "import json, simulate.engine.records as records; print(json.dumps(records.environment()))"
+
+    def recorded() -> dict:
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True
+        )
+        return json.loads(done.stdout)
+
+    first = recorded()
+    assert first["code"] == environment()["code"]
+    with (tmp_path / "baselines" / "fedavg.py").open("a") as stream:
+        stream.write("# edited\n")
+    assert recorded()["code"] != first["code"]
+    assert first["processor"] == environment()["processor"] != ""
 
 
 def test_checkpoints_go_when_what_came_out_is_on_the_disk(tiny_decoder, ner_corpus, tmp_path, monkeypatch):
