@@ -19,6 +19,8 @@ SAME = 1e-3
 COLORS = {OURS: style.BLUE, "one-worker": style.BLUE, "serial": style.BLUE, "flower": style.ORANGE, "pfl": style.ORANGE}
 """Ours, and other simulators; bare loops are grey."""
 KEY = ["workload", "variant", "held_out"]
+DISTURBED = 0.05
+"""Other work on the machine is told of when it takes more than this part of a processor during a run."""
 LATE = 4
 """The last rounds are told apart: one in so many, by when whatever is done once (caches, fresh memory) is done."""
 BAR = 0.16
@@ -46,6 +48,7 @@ def load(file: Path) -> pd.DataFrame:
             | {"workload_title": settings["title"]}
             | {"first_round_seconds": (record.get("round_seconds") or [np.nan])[0]}
             | {"late_seconds_per_round": _late(record.get("round_seconds") or [np.nan])}
+            | {"others_share": (record.get("others_seconds") or 0.0) / record["total_seconds"]}
             | {"main_growth_mb": mains[-1] - mains[0], "score": (record.get("scores") or [np.nan])[-1]}
             | packages
             | {name: record.get("peers", {}).get(name) for name in ("flower", "pfl")}
@@ -81,7 +84,7 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
             row |= _spread(name, mine[name])
         for name in ("start_seconds", "first_round_seconds", "total_seconds", "main_growth_mb"):
             row[name] = mine[name].median()
-        for name in ("peak_pss_mb", "peak_rss_mb", "weights_differ", "steps"):
+        for name in ("peak_pss_mb", "peak_rss_mb", "weights_differ", "steps", "others_share"):
             row[name] = mine[name].max()
         for name, other in (("to_skipfl", OURS), ("to_bare", FLOOR)):
             base = own[own["contestant"] == other].set_index("repeat")
@@ -174,7 +177,19 @@ def _note(rows: pd.DataFrame) -> str:
         "process from the first to the last round. Weights differ: distance of the final weights from those of the "
         "first contestant, in parts of the way that training moved them. Bare loops ask for huge pages and keep memory "
         "that they free, as skipfl's workers do; other simulators run as their users run them."
-    )
+    ) + _disturbed(rows)
+
+
+def _disturbed(rows: pd.DataFrame) -> str:
+    """Which runs other processes took a notable part of a processor from; empty if there were none."""
+    most = rows[rows["others_share"] > DISTURBED]
+    if most.empty:
+        return ""
+    named = [
+        f"{row['title']} in {row['workload']}, {row['variant']} ({row['others_share']:.2f})"
+        for row in most.to_dict("records")
+    ]
+    return f" Other processes of the machine took part of a processor during runs of {'; '.join(named)}."
 
 
 def figure(rows: pd.DataFrame) -> Figure:
@@ -236,11 +251,21 @@ def save(runs: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def provenance(runs: pd.DataFrame) -> str:
-    """Where and when the runs were made, one sentence a machine and day."""
-    columns = ["date", "processor", "cpus", "memory_mb", "torch", "flower", "pfl", "commit"]
+    """Where and when the runs were made, and from which commits, one sentence a machine and day."""
+    columns = ["date", "processor", "cpus", "memory_mb", "torch", "flower", "pfl"]
     said = []
-    for row in runs[columns].drop_duplicates().to_dict("records"):
+    for _, made in runs.groupby(columns, sort=False, dropna=False):
+        row = made.iloc[0]
         peers = "".join(f", {name} {row[name]}" for name in ("flower", "pfl") if isinstance(row[name], str))
         where = f"{row['processor']}, {row['cpus']} CPUs, {row['memory_mb'] / 1000:.0f} GB"
-        said.append(f"{row['date']}, {where}, torch {row['torch']}{peers}, commit {str(row['commit'])[:9]}.")
+        sources = made[["commit", "dirty"]].drop_duplicates()
+        commits = [_commit(commit, dirty) for commit, dirty in sources.to_numpy()]
+        which = f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
+        said.append(f"{row['date']}, {where}, torch {row['torch']}{peers}, {which}.")
     return " ".join(said)
+
+
+def _commit(commit: Any, dirty: Any) -> str:
+    """A commit in short, and whether more was changed; both may be missing, where the source was no checkout."""
+    short = commit[:9] if isinstance(commit, str) else "unknown"
+    return short if pd.isna(dirty) or not dirty else f"{short} (with changes that are not committed)"

@@ -29,6 +29,8 @@ class Finished:
         processes: the most that were there at once.
         processor_seconds: processor time of the whole tree, as last seen.
         watching_seconds: processor time that watching took.
+        others_seconds: processor time of all other processes of the machine meanwhile, and that which a virtual machine
+            did not get; None where the system does not tell.
     """
 
     code: int
@@ -40,6 +42,7 @@ class Finished:
     processes: int
     processor_seconds: float
     watching_seconds: float
+    others_seconds: float | None
 
 
 def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: Path, timeout: float) -> Finished:
@@ -49,7 +52,7 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
     processes that came from it.
     """
     tree = Tree()
-    watched = time.process_time()
+    watched, busy = time.process_time(), busy_seconds()
     with log.open("w") as stream:
         started = time.time()
         process = subprocess.Popen(command, env=dict(environment), stdout=stream, stderr=stream, start_new_session=True)
@@ -62,6 +65,8 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
         finally:
             if process.poll() is None:
                 tree.end(process)
+    watching, own = time.process_time() - watched, sum(tree.ticks.values()) / os.sysconf("SC_CLK_TCK")
+    others = None if busy is None or (now := busy_seconds()) is None else max(0.0, now - busy - own - watching)
     return Finished(
         code=process.wait(),
         started=started,
@@ -70,9 +75,22 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
         pss_mb=sum(tree.pss.values()) / 1e6,
         pss_of={name: round(size / 1e6, 1) for name, size in tree.pss.items()},
         processes=tree.processes,
-        processor_seconds=round(sum(tree.ticks.values()) / os.sysconf("SC_CLK_TCK"), 2),
-        watching_seconds=round(time.process_time() - watched, 2),
+        processor_seconds=round(own, 2),
+        watching_seconds=round(watching, 2),
+        others_seconds=None if others is None else round(others, 2),
     )
+
+
+def busy_seconds() -> float | None:
+    """Processor time of all processes of the machine, kernel and theft by other virtual machines included, since it
+    started; None where the system does not tell.
+    """
+    try:
+        fields = (PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, *rest = map(int, fields)
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
 class Tree:

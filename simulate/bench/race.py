@@ -160,6 +160,8 @@ def _run_held(race: Race, folder: Path, console: Console) -> Path:
     facts = machine() | _versions(race.contestants)
     durations: dict[tuple[str, str, str], list[float]] = {}
     shutil.rmtree(work, ignore_errors=True)
+    if turns:
+        _copy_source(work / "source")
     for place, (name, variant, repeat, contestant) in enumerate(turns):
         workload = race.workloads[name]
         plan = _written(workload, name, variant, work)
@@ -290,7 +292,6 @@ def _run_one(
         plan.absolute(),
         output.absolute(),
     ]
-    load = os.getloadavg()[0]
     finished = launch([*command, str(workers), str(threads)], _environment(who, work, threads), log, TIMEOUT_SECONDS)
     record: dict[str, Any] = {
         "workload": name,
@@ -302,7 +303,6 @@ def _run_one(
         "threads": threads,
         "status": "ok",
         "total_seconds": round(finished.ended - finished.started, 3),
-        "load_before": round(load, 2),
         "settings": _settings(race, workload),
         "parameters": json.loads((plan / "settings.json").read_text())["parameters"],
         "trained_parameters": json.loads((plan / "settings.json").read_text())["trained_parameters"],
@@ -312,6 +312,7 @@ def _run_one(
         "processes": finished.processes,
         "processor_seconds": finished.processor_seconds,
         "watching_seconds": finished.watching_seconds,
+        "others_seconds": finished.others_seconds,
     }
     if finished.code != 0 or not (output / OUTCOME).is_file():
         return record | {"status": "failed", "error": f"exit code {finished.code}, see {log.relative_to(folder)}"}
@@ -364,20 +365,21 @@ def _norm(tensors: Iterable[Tensor]) -> float:
     return sum(float(tensor.double().square().sum()) for tensor in tensors) ** 0.5
 
 
-def _environment(who: Contestant, work: Path, threads: int) -> dict[str, str]:
-    """What a contestant's process sees: these packages and no others of this environment, its threads, no network."""
-    source = work / "source"
-    source.mkdir(exist_ok=True)
+def _copy_source(folder: Path) -> None:
+    """Copy the packages that contestants import, so that what is changed during a race changes none of them."""
     packages = Path(simulate.__file__).parents[1]
     for package in ("simulate", "baselines", "partitions", "results"):
-        if not (source / package).exists():
-            (source / package).symlink_to(packages / package)
+        shutil.copytree(packages / package, folder / package, ignore=shutil.ignore_patterns("reference"))
+
+
+def _environment(who: Contestant, work: Path, threads: int) -> dict[str, str]:
+    """What a contestant's process sees: these packages and no others of this environment, its threads, no network."""
     memory = dict([MEMORY]) if who.floor else {}
     return (
         os.environ
         | memory
         | {
-            "PYTHONPATH": str(source.absolute()),
+            "PYTHONPATH": str((work / "source").absolute()),
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
             VARIABLE: str((work / "cache").absolute()),

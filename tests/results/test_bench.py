@@ -29,6 +29,7 @@ COMMON = {
     "cpus": 2,
     "memory_mb": 16000,
     "commit": "0123456789abcdef",
+    "dirty": False,
 }
 
 
@@ -128,6 +129,38 @@ def test_table_and_chart_are_made_from_the_records_alone(file, tmp_path):
     assert all(path.stat().st_size > 0 for path in files)
     provenance = (tmp_path / "out" / "table.md").read_text().splitlines()[-1]
     assert provenance == ("2026-01-02, Example 9000, 2 CPUs, 16 GB, torch 2.13.0, flower 1.42.0, commit 012345678.")
+
+
+def test_all_commits_are_named_and_what_was_not_committed(tmp_path):
+    file = tmp_path / "records.jsonl"
+    lines = [
+        record("skipfl", 1, 2.0),
+        record("bare", 1, 2.0),
+        record("skipfl", 2, 2.0, commit="abcdefabcdef", dirty=True),
+        record("skipfl", 3, 2.0, date="2026-01-03", commit=None, dirty=None),
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    where = "Example 9000, 2 CPUs, 16 GB, torch 2.13.0, flower 1.42.0"
+    assert bench.provenance(bench.load(file)) == (
+        f"2026-01-02, {where}, commits 012345678, abcdefabc (with changes that are not committed). "
+        f"2026-01-03, {where}, commit unknown."
+    )
+
+
+def test_other_work_on_the_machine_is_told(tmp_path):
+    """Of 30 s: 1.2 are 0.04 of a processor, 9 are 0.3; the largest of a contestant counts."""
+    file = tmp_path / "records.jsonl"
+    lines = [
+        record("skipfl", 1, 2.0, others_seconds=1.2),
+        record("bare", 1, 2.0, others_seconds=1.2),
+        record("skipfl", 2, 2.0),
+        record("bare", 2, 2.0, others_seconds=9.0),
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = "Other processes of the machine took part of a processor during runs of 2 bare processes in A, full (0.30)."
+    assert bench.text(bench.comparison(bench.load(file))).endswith(told)
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines[:3]))
+    assert "Other processes" not in bench.text(bench.comparison(bench.load(file)))
 
 
 def test_bars_are_as_long_as_the_medians(file):

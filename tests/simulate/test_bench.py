@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from simulate.bench import BenchError, environments, gpu, padding, race
 from simulate.bench.contestants import bare, ours
 from simulate.bench.contestants.shared import FINAL, Plan
-from simulate.bench.launch import launch
+from simulate.bench.launch import busy_seconds, launch
 from simulate.bench.plan import experiment_of, write_material, write_plan
 from simulate.bench.workloads import VARIANTS, WORKLOADS, Workload, find_workload, variants_of
 from simulate.cli import main
@@ -161,6 +161,37 @@ def test_memory_of_child_processes_counts(tmp_path):
     assert sum(finished.pss_of.values()) == pytest.approx(finished.pss_mb, abs=0.2)
     assert finished.ended - finished.started > 1.2
     assert 0.5 < finished.processor_seconds < 3  # two processes that compute for 0.3 seconds, and their start
+
+
+def test_processor_time_of_other_processes_is_told_apart(tmp_path):
+    spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        finished = launch([sys.executable, "-c", "import time; time.sleep(2)"], {}, tmp_path / "log", 60)
+    finally:
+        spinning.kill()
+        spinning.wait()
+    assert finished.processor_seconds < 0.5 < finished.others_seconds
+
+
+def test_busy_seconds_leave_out_idling_and_waiting(tmp_path, monkeypatch):
+    """User, nice, system, interrupts (hard and soft) and theft: 100 + 50 + 30 + 1 + 2 + 7; guests are in the first."""
+    (tmp_path / "stat").write_text("cpu  100 50 30 9000 800 1 2 7 60 5\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    monkeypatch.setattr("simulate.bench.launch.PROC", tmp_path)
+    assert busy_seconds() == pytest.approx(190 / os.sysconf("SC_CLK_TCK"))
+    (tmp_path / "stat").unlink()
+    assert busy_seconds() is None
+
+
+def test_what_is_edited_during_a_race_changes_no_contestant(tmp_path):
+    source = tmp_path / "source"
+    race._copy_source(source)
+    assert not [file for file in (source, *source.rglob("*")) if file.is_symlink()]
+    code = "import simulate.bench.contestants.bare as bare, results; print(bare.__file__, results.__file__)"
+    environment = race._environment(race.CONTESTANTS["bare"], tmp_path, 1)
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert [Path(file).is_relative_to(source) for file in said.stdout.split()] == [True, True]
 
 
 def test_a_run_over_its_time_is_ended_with_its_children(tmp_path):
