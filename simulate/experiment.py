@@ -252,14 +252,17 @@ def _prefix_record(counts: Sequence[PrefixCounts], begun_after: int) -> dict[str
     first = counts[0]
     if first.why_not:
         return {"blocks": 0, "why_not": first.why_not}
-    served, computed = sum(count.served for count in counts), sum(count.computed for count in counts)
+    asked, served, new, computed = (
+        sum(getattr(count, name) for count in counts) for name in ("asked", "served", "first", "computed")
+    )
     return {
         "blocks": first.blocks,
         "bytes_kept": first.bytes_kept,
         "since_round": begun_after,
+        "windows_asked": asked,
         "windows_served": served,
         "windows_computed": computed,
-        "hit_rate": 1 - computed / served if served else None,
+        "hit_rate": (served - new) / asked if asked else None,
     }
 
 

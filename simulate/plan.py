@@ -38,7 +38,7 @@ class Plan:
         download_bytes: one transfer of all that is ever exchanged.
         choice_bytes: the mean of what tells a client of a round which blocks to train, where that is agreed each round.
         setup_bytes: the whole prepared model, once per client.
-        memory_bytes: estimated peak of one worker.
+        device: cpu or cuda; `memory_bytes`: estimated peak of one worker there.
         prefix: what is kept of the frozen blocks below the first trained one, or why nothing is.
     """
 
@@ -54,6 +54,7 @@ class Plan:
     download_bytes: int
     choice_bytes: int
     setup_bytes: int
+    device: str
     memory_bytes: int
     prefix: str
     clients: int
@@ -94,7 +95,7 @@ class Plan:
                 f"at most {size(up)} up and {size(down)} down ({first} in round 1), without set-up",
             ),
             ("frozen prefix", self.prefix),
-            ("memory of a worker", f"about {size(self.memory_bytes)}"),
+            (f"{'GPU ' * (self.device == 'cuda')}memory of a worker", f"about {size(self.memory_bytes)}"),
         ]
 
 
@@ -147,6 +148,8 @@ def make_plan(experiment: Experiment) -> Plan:
     channel = Float32Channel()
     clients = 1 if experiment.method.pooled else experiment.partition.clients
     cohort = cohort_size(experiment.cohort, clients)
+    on_gpu = torch.cuda.is_available() if experiment.engine.device == "auto" else experiment.engine.device == "cuda"
+    device = "cuda" if on_gpu else "cpu"
     uploads, choices = zip(*_transfers(experiment, structure, shapes, clients), strict=True)
     return Plan(
         method=experiment.method.label(structure),
@@ -161,7 +164,8 @@ def make_plan(experiment: Experiment) -> Plan:
         download_bytes=channel.size({**exchanged, **{name: shapes[name] for name in scope.merged}}.items()),
         choice_bytes=round(sum(choices) / len(choices)),
         setup_bytes=channel.size(shapes.items()),
-        memory_bytes=_memory(model, experiment, cohort),
+        device=device,
+        memory_bytes=_memory(model, experiment, cohort, device),
         prefix=_prefix(experiment, model),
         clients=clients,
         cohort=cohort,
@@ -226,15 +230,16 @@ def size(count: float) -> str:
     return f"{count:.4g} {units[0]}"
 
 
-def _memory(model: Outline, experiment: Experiment, cohort: int) -> int:
-    """Estimated peak of a worker in bytes, beyond the Python process itself (about 500 MB).
+def _memory(model: Outline, experiment: Experiment, cohort: int, device: str) -> int:
+    """Estimated peak of a worker in bytes, beyond the Python process itself (about 500 MB), or CUDA (600 MB).
 
-    float32 weights; for each trained parameter its value at the round's start, gradient, optimizer moments (two for
-    AdamW) and change; for each exchanged one also the encoded and decoded update and the int64 sum; for each extra one
-    of the method that, the global value and the client's; and the activations kept for the backward pass of the blocks
-    from the first trained one up, about 16 hidden + 4 intermediate floats a token and block, for a batch of the longest
-    examples, or of `batch_tokens`; with gradient checkpointing of one block, and of each what enters it. An aggregation
-    of updates kept apart holds one int64 sum for each client that the worker visits, at most `cohort`.
+    float32 weights; for each trained parameter its value at the round's start, gradient and optimizer moments (two for
+    AdamW); for each exchanged one the encoded change, the int64 sum, and that sum as it is handed over; for each extra
+    one of the method that, the global value and the client's; and the activations kept for the backward pass of the
+    blocks from the first trained one up, about 16 hidden + 4 intermediate floats a token and block, for a batch of the
+    longest examples, or of `batch_tokens`; with gradient checkpointing of one block, and of each what enters it. An
+    aggregation of updates kept apart holds one int64 sum for each client that the worker visits, at most `cohort`. On a
+    GPU sums are the host's, each exchanged parameter has its change beside, and with bf16 frozen weights take half.
     """
     method, train = experiment.method, experiment.train
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
@@ -252,5 +257,8 @@ def _memory(model: Outline, experiment: Experiment, cohort: int) -> int:
     longest = experiment.model.max_length
     tokens = max(train.batch_tokens, longest) if train.batch_tokens else train.batch_size * longest
     activations = 4 * tokens * kept
+    if device == "cuda":
+        frozen = (2 if train.precision == "bf16" else 4) * (sum(sizes.values()) - trained)
+        return frozen + (12 + moments) * trained + 4 * exchanged + 12 * extras + activations
     apart = 8 * (cohort - 1) * exchanged if experiment.aggregation.apart else 0
-    return 4 * sum(sizes.values()) + (12 + moments) * trained + 16 * exchanged + 24 * extras + activations + apart
+    return 4 * sum(sizes.values()) + (8 + moments) * trained + 20 * exchanged + 28 * extras + activations + apart

@@ -173,6 +173,23 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def processors(device: str) -> int:
+    """GPUs of this machine, or the CPU cores that this process may use."""
+    if device == "cuda":
+        return torch.cuda.device_count()
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def workers_wanted(settings: EngineSettings, device: str, there: int) -> int:
+    """How many workers the settings ask for, where so many GPUs or CPU cores are there."""
+    if settings.executor == "serial":
+        return 1
+    if settings.workers != "auto":
+        return settings.workers
+    return max(1, there // (settings.threads if device == "cpu" else 1))
+
+
 def check_engine(settings: EngineSettings) -> None:
     """Refuse what this machine cannot do, before any work; what a running cluster can do is known once it is joined.
 

@@ -25,15 +25,25 @@ def keep_freed() -> None:
     What is free now, such as what loading a model took, goes back first.
     """
     gc.collect()
+    _give_back()
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
-        libc.malloc_trim(0)
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
+def _give_back() -> None:
+    """What is free goes back to the system."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def reset_peak() -> None:
-    """Count the peak from now on, where the system allows it (Linux); elsewhere it counts from the start."""
+    """Count the peak from now on, where the system allows it (Linux); elsewhere it counts from the start.
+
+    What is free, kept of an earlier run, does not belong to it.
+    """
+    _give_back()
     with suppress(OSError):
         CLEAR.write_text("5")
 

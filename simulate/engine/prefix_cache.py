@@ -59,13 +59,19 @@ class PrefixCounts:
         blocks: below the first trained one.
         why_not: why there is no cache; empty where there is one.
         bytes_kept: of all hidden states that there is room for, on each machine.
-        served: windows that were trained on or evaluated from kept states; `computed`: those made for it.
+        asked: windows that were trained on or evaluated; `served`: those of them that there is room for, whose states
+            were kept, or made for it and then kept.
+        first: windows that were asked for when their states had not been made yet.
+        computed: windows whose states were made; more than `first` where a batch that is computed together holds some
+            that nobody has asked for.
     """
 
     blocks: int
     why_not: str
     bytes_kept: int = 0
+    asked: int = 0
     served: int = 0
+    first: int = 0
     computed: int = 0
 
 
@@ -128,9 +134,9 @@ class PrefixCache:
         """Whether there is room for these windows, which are of one client or one evaluation split."""
         return bool((self.first[split][windows] >= 0).all())
 
-    def lacks(self, split: str, windows: np.ndarray) -> bool:
-        """Whether some of these windows have not been computed yet."""
-        return not self._done[split][windows].all()
+    def lacking(self, split: str, windows: np.ndarray) -> int:
+        """How many of these windows have not been computed yet."""
+        return int((self._done[split][np.unique(windows)] == 0).sum())
 
     def write(self, split: str, windows: np.ndarray, states: torch.Tensor) -> None:
         """Keep the hidden states of some windows, padded on the right: (windows, longest, width).

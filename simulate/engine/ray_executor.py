@@ -18,7 +18,16 @@ from unittest.mock import patch
 import torch
 
 from simulate.engine.cohort import named
-from simulate.engine.executors import EngineError, EngineSettings, Executor, LostWorkerError, Task, gpu_error
+from simulate.engine.executors import (
+    EngineError,
+    EngineSettings,
+    Executor,
+    LostWorkerError,
+    Task,
+    gpu_error,
+    processors,
+    workers_wanted,
+)
 from simulate.engine.job import Job
 from simulate.engine.raylet import AGAIN, LOST, RayletWatch
 from simulate.engine.shared import folder_of, sweep
@@ -138,15 +147,14 @@ class RayExecutor(Executor):
         self._watch: RayletWatch | None = None
         if self._own:
             self._begin_session()
-        processors = "GPU" if self.device == "cuda" else "CPU"
-        there = self._here() if settings.address is None else ray.cluster_resources().get(processors, 0.0)
-        threads = settings.threads if processors == "CPU" else 1
-        self.workers = max(1, int(there) // threads) if settings.workers == "auto" else settings.workers
-        each: dict[str, float] = {"num_cpus": threads}
-        if processors == "GPU":
-            each = {"num_cpus": 0, "num_gpus": 1 / math.ceil(self.workers / max(1, int(there)))}
+        kind = "GPU" if self.device == "cuda" else "CPU"
+        there = processors(self.device) if settings.address is None else int(ray.cluster_resources().get(kind, 0))
+        self.workers = workers_wanted(settings, self.device, there)
+        each: dict[str, float] = {"num_cpus": settings.threads}
+        if kind == "GPU":
+            each = {"num_cpus": 0, "num_gpus": 1 / math.ceil(self.workers / max(1, there))}
         try:
-            self._wait_for(processors, self.workers * each.get("num_gpus", threads))
+            self._wait_for(kind, self.workers * each.get("num_gpus", settings.threads))
         except EngineError:
             self._end_session()
             raise
@@ -185,13 +193,6 @@ class RayExecutor(Executor):
             self._watch = None
         if self._own:
             self._ray.shutdown()
-
-    def _here(self) -> int:
-        """GPUs of this machine, or the CPU cores that this process may use."""
-        if self.device == "cuda":
-            return torch.cuda.device_count()
-        affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
 
     def _wait_for(self, resource: str, needed: float) -> None:
         """Wait for resources that actors which were let go are still giving back."""
@@ -388,9 +389,12 @@ class _Visit:
                 self.unsent[handed_out.place].add(index)
 
     def _hand_out(self) -> None:
-        """Every actor works on some tasks and has some more waiting: many of short ones, in the end one at a time."""
+        """Every actor works on some tasks and has some more waiting: many of short ones. Few that are left wait here,
+        for whoever is free first."""
         load = Counter(handed_out.place for handed_out in self.running.values())
         for depth in (1, 2):
+            if depth == 2 and len(self.waiting) < SHARES * self.executor.workers:
+                return
             for place, actor in enumerate(self.executor._actors):
                 if not self.waiting:
                     return

@@ -260,13 +260,17 @@ class Server:
 
     def _visit(self, what: str, turn: Turn, clients: list[int], weight: int) -> tuple[ExactSum, dict[int, Any]]:
         """Have the workers visit clients, costliest first; the exact sum of what they sent, and each one's result."""
-        order = sorted(clients, key=lambda client: (-len(self.job.shards[client]), client))
+        order = sorted(clients, key=lambda client: (-self._subwords(client), client))
         tasks = [Task(what, (replace(turn, client=client), weight), client, turn.round) for client in order]
         found, sums = self.executor.visit(tasks)
         results = {order[index]: result for index, result in found.items()}
         for part in sums[1:]:
             sums[0].merge(part)
         return (sums[0] if sums else ExactSum(weight)), results
+
+    def _subwords(self, client: int) -> int:
+        """Of a client's examples, which decide what its visit costs."""
+        return int(self.job.splits["train"].example_lengths[self.job.shards[client]].sum())
 
     def _reports(self, clients: Iterable[int], results: Mapping[int, ClientReport]) -> list[ClientReport]:
         """Each client's report; of those that were not visited, that they dropped out."""

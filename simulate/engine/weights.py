@@ -80,39 +80,44 @@ def load(
             _align(model.parameters())
         initial = {name: model.get_parameter(name).detach().clone() for name in scope.trained}
         return Loaded(model, tokenizer.pad_token_id, full, structure, scope, initial)
+    written = folder.path / WRITTEN
     with folder.alone("weights"):
-        written = folder.path / WRITTEN
         first = not written.exists()
         if first:
             model, tokenizer = load_model(settings, task, labels, seed)
-        else:
-            tokenizer = load_tokenizer(settings)
-            model = empty_model(settings, task, labels, tokenizer, json.loads(written.read_text()))
-        full, structure, scope = _prepare(model, method, seed)
-        _align(parameter for name, parameter in model.named_parameters() if name in scope.changing)
-        parameters = dict(model.named_parameters())
-        room = [ceil(parameter.numel() / ALIGNED) * ALIGNED for parameter in parameters.values()]
-        parts = folder.tensor("weights", sum(room), torch.float32).split(room)
-        shared = {
-            name: part[: parameter.numel()].view(parameter.shape)
-            for (name, parameter), part in zip(parameters.items(), parts, strict=True)
-        }
-        if first:
-            for name, parameter in parameters.items():
+            full, structure, scope = _prepare(model, method, seed)
+            shared = _shared(folder, model)
+            for name, parameter in model.named_parameters():
                 shared[name].copy_(parameter.detach())
             write_tensors(folder.path / BUFFERS, dict(model.named_buffers()))
             write_text(written, json.dumps(sorted(getattr(model, "fresh_parameters", ()))))
-        else:
-            buffers = load_file(folder.path / BUFFERS)
-            for name, buffer in model.named_buffers():
-                buffer.copy_(buffers[name])
-    for name, parameter in parameters.items():
+    if not first:
+        tokenizer = load_tokenizer(settings)
+        model = empty_model(settings, task, labels, tokenizer, json.loads(written.read_text()))
+        full, structure, scope = _prepare(model, method, seed)
+        shared = _shared(folder, model)
+        buffers = load_file(folder.path / BUFFERS)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    _align(parameter for name, parameter in model.named_parameters() if name in scope.changing)
+    for name, parameter in model.named_parameters():
         if name not in scope.changing:
             parameter.data = shared[name]
         elif not first:
             parameter.data.copy_(shared[name])
     initial = {name: shared[name] for name in scope.trained}
     return Loaded(model, tokenizer.pad_token_id, full, structure, scope, initial)
+
+
+def _shared(folder: SharedFolder, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The parameters as all workers of the folder see them, by name."""
+    parameters = dict(model.named_parameters())
+    room = [ceil(parameter.numel() / ALIGNED) * ALIGNED for parameter in parameters.values()]
+    parts = folder.tensor("weights", sum(room), torch.float32).split(room)
+    return {
+        name: part[: parameter.numel()].view(parameter.shape)
+        for (name, parameter), part in zip(parameters.items(), parts, strict=True)
+    }
 
 
 def _align(parameters: Iterable[nn.Parameter]) -> None:

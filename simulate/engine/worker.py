@@ -302,7 +302,7 @@ class Worker:
         if self.cache and self.cache.keeps("train", shard):
             needed = np.concatenate(batches)
             groups = similar_lengths(self.job.train, shard, train.lengths)
-            self._compute("train", [group for group in groups if np.isin(group, needed).any()])
+            self._compute("train", [group for group in groups if np.isin(group, needed).any()], needed)
         return (self._batch("train", windows) for windows in batches)
 
     def _add(self, update: State, weight: int, total_weight: int) -> None:
@@ -324,7 +324,7 @@ class Worker:
         """
         self._load(state)
         self._mode(())
-        self._compute(split, batches)
+        self._compute(split, batches, np.concatenate(batches))
         results = []
         for windows in batches:
             batch = self._batch(split, windows)
@@ -341,11 +341,18 @@ class Worker:
             assert self.prefix is not None
             return self.prefix.outputs(batch, states).logits
 
-    def _compute(self, split: str, groups: list[np.ndarray]) -> None:
-        """Have the hidden states of each group of windows kept, as far as there is room and they are not yet."""
+    def _compute(self, split: str, groups: list[np.ndarray], needed: np.ndarray) -> None:
+        """Have the hidden states of each group of windows kept, as far as there is room and they are not yet.
+
+        Args:
+            needed: those of the windows that are asked for.
+        """
+        if self.cache is None or not self.cache.keeps(split, needed):
+            return
+        assert self.prefix is not None
+        self.counts.first += self.cache.lacking(split, needed)
         for windows in groups:
-            if self.cache and self.cache.keeps(split, windows) and self.cache.lacks(split, windows):
-                assert self.prefix is not None
+            if self.cache.lacking(split, windows):
                 batch = self._collate(split, windows)
                 del batch["labels"]
                 with self.autocast:
@@ -367,6 +374,7 @@ class Worker:
     def _batch(self, split: str, windows: np.ndarray) -> Batch:
         """The windows as the model takes them, with the hidden states that are kept of them."""
         batch = self._collate(split, windows)
+        self.counts.asked += len(windows)
         if self.cache and self.cache.keeps(split, windows):
             states = self.cache.read(split, windows, pinned=self.job.device == "cuda")
             batch["states"] = states.to(self.job.device, non_blocking=True).to(self.model.dtype)
@@ -375,7 +383,9 @@ class Worker:
 
     def _collate(self, split: str, windows: np.ndarray) -> Batch:
         batch = self.task.collate(self.job.splits[split], windows, self.pad)
-        return {key: tensor.to(self.job.device, non_blocking=True) for key, tensor in batch.items()}
+        if self.job.device == "cpu":
+            return batch
+        return {key: tensor.pin_memory().to(self.job.device, non_blocking=True) for key, tensor in batch.items()}
 
     def prefix_counts(self) -> PrefixCounts:
         """What the cache of the frozen prefix did here."""

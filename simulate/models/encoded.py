@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,12 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.window_offsets) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Sub-words of each window."""
         return np.diff(self.offsets)
 
-    @property
+    @cached_property
     def example_lengths(self) -> npt.NDArray[np.int64]:
         """Sub-words that are read of each example, in all its windows together."""
         return np.diff(self.offsets[self.window_offsets])

@@ -258,6 +258,20 @@ def test_a_plan_counts_the_sub_words_of_a_step(tiny_decoder, ner_corpus):
     assert by_tokens.memory_bytes - by_number.memory_bytes == (256 - 4 * 32) * 2 * 384 * 4
 
 
+def test_a_plan_by_hand_of_a_worker_s_memory(tiny_decoder, ner_corpus):
+    """AdamW: a start value, a gradient and two moments for each trained parameter, change, sum and its copy for each
+    exchanged one; on a GPU the weights that are frozen in two bytes, and no sums."""
+    what = experiment(tiny_decoder, ner_corpus, train={"precision": "bf16"}, engine={"device": "cpu"})
+    on_cpu = make_plan(what)
+    on_gpu = make_plan(what.model_copy(update={"engine": what.engine.model_copy(update={"device": "cuda"})}))
+    frozen, trained = on_cpu.parameters - on_cpu.trained, on_cpu.trained
+    activations = 4 * 8 * 32 * 2 * 384
+    assert on_cpu.exchanged == trained
+    assert on_cpu.memory_bytes == 4 * frozen + (4 + 4 + 4 + 8 + 4 + 8 + 8) * trained + activations
+    assert on_gpu.memory_bytes == 2 * frozen + (4 + 4 + 4 + 8 + 4) * trained + activations
+    assert dict(on_gpu.rows())["GPU memory of a worker"].startswith("about ")
+
+
 def test_what_has_no_fixed_order_on_a_gpu_is_told(tmp_path, tiny_decoder, ner_corpus, monkeypatch):
     """Raised by hand, in PyTorch's words."""
 
@@ -273,3 +287,12 @@ def test_what_has_no_fixed_order_on_a_gpu_is_told(tmp_path, tiny_decoder, ner_co
         EngineError, match=r"^engine\.deterministic = true, but .* cumsum_cuda_kernel .*; set it to false"
     ):
         run(what, tmp_path / "run")
+
+
+def test_a_worker_fills_its_share_of_a_gpu_and_no_more(monkeypatch):
+    """What it would tell CUDA, on a machine that has none."""
+    shares = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    ResidentWorker(0.25)
+    ResidentWorker(0.0)
+    assert shares == [0.25]

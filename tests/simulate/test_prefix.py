@@ -18,6 +18,7 @@ from simulate.clients.tasks import TASKS
 from simulate.clients.training import train_mode
 from simulate.engine.prefix_cache import PrefixCache, PrefixCacheError, PrefixCacheSettings
 from simulate.engine.shared import SharedFolder, SharedFolderError
+from simulate.experiment import prepare
 from simulate.models import ModelError
 from simulate.models.attention import is_causal, remove_causal_mask
 from simulate.models.backbone import checkpoint_gradients
@@ -190,8 +191,8 @@ def test_there_is_room_for_evaluation_first_then_for_clients_in_order() -> None:
     assert [cache.keeps("train", shard) for shard in shards] == [True, True, False, False]
     states = torch.arange(2 * 7 * 2, dtype=torch.float32).view(2, 7, 2)
     cache.write("train", np.array([2, 3]), states)
-    assert not cache.lacks("train", np.array([2, 3]))
-    assert cache.lacks("train", np.array([0, 2]))
+    assert cache.lacking("train", np.array([2, 3])) == 0
+    assert cache.lacking("train", np.array([0, 2]))
     read = cache.read("train", np.array([3, 2]))
     assert torch.equal(read[1], states[0])
     assert torch.equal(read[0, :5], states[1, :5])
@@ -295,6 +296,26 @@ def test_same_bits_on_all_executors(changes, computed, tiny_decoder, ner_corpus,
     counts = pd.read_json(tmp_path / "two" / "summary.json", typ="series")["prefix_cache"]
     assert 0 < counts["windows_computed"] <= 100
     assert computed in (None, counts["windows_computed"])
+
+
+def test_hits_are_counted_by_hand(tiny_decoder, ner_corpus, tmp_path):
+    """60 training windows twice and 40 scored three times, of which each is new once; with room for the scored splits
+    alone, those of training are never there; and of a visit of one step of four windows some more are made."""
+    what = experiment(tiny_decoder, ner_corpus)
+    kept = run(what, tmp_path / "kept")["prefix_cache"]
+    assert (kept["windows_asked"], kept["windows_served"], kept["windows_computed"]) == (240, 240, 100)
+    assert kept["hit_rate"] == pytest.approx(140 / 240)
+    splits = prepare(what).splits
+    room = sum(int(splits[name].lengths.sum()) for name in ("validation", "test")) * 16 * 4 / 1e9
+    little = experiment(tiny_decoder, ner_corpus, prefix_cache={"limit_gb": room})
+    scored = run(little, tmp_path / "scored")["prefix_cache"]
+    assert (scored["windows_asked"], scored["windows_served"], scored["windows_computed"]) == (240, 120, 40)
+    assert scored["hit_rate"] == pytest.approx(80 / 240)
+    train = {"lr": 0.01, "batch_size": 4, "local_steps": 1}
+    short = run(experiment(tiny_decoder, ner_corpus, train=train, rounds=1), tmp_path / "short")["prefix_cache"]
+    assert 2 * 40 + 4 <= short["windows_asked"] <= 2 * 40 + 4 * 4  # four clients, some of whose batches are smaller
+    assert short["hit_rate"] == pytest.approx(40 / short["windows_asked"])
+    assert short["windows_computed"] > short["windows_asked"] - 40
 
 
 def test_moving_policies_have_no_cache_and_say_so(tiny_decoder, ner_corpus, tmp_path):
