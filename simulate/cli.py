@@ -318,20 +318,35 @@ def plot(
 
 
 @app.command()
-def plan(source: Source, overrides: Overrides = None, debug: Debug = False) -> None:
-    """Say what an experiment would exchange and need, without loading weights or training.
+def plan(
+    source: Source,
+    overrides: Overrides = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train a few batches, too, and forecast time and room for workers.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Say what an experiment would exchange and need, without loading weights or training, or after a short trial.
 
     Examples:
 
         skipfl plan llama-3.2-1b-i2b2 method=layer_skipping method.layers=6
 
         skipfl plan demo method=lora method.rank=16
+
+        skipfl plan demo --measure
     """
     from simulate.config import load
     from simulate.plan import make_plan
 
+    experiment = load(source, overrides or [])
+    rows = make_plan(experiment).rows()
+    if measure:
+        from simulate import trial
+
+        rows += trial.measure(experiment).rows()
     grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in make_plan(load(source, overrides or [])).rows():
+    for name, value in rows:
         grid.add_row(name, value)
     console.print(grid)
 
