@@ -1,0 +1,37 @@
+"""What the comparison of precisions measures, as far as it is not seconds."""
+
+import subprocess
+import sys
+
+import pytest
+
+from simulate.bench import precision
+
+
+def test_the_shape_of_workload_a_at_another_width():
+    config = precision.make_model(256).config
+    assert (config.hidden_size, config.intermediate_size, config.num_hidden_layers) == (256, 688, 16)
+    assert (config.num_attention_heads, config.num_key_value_heads, config.vocab_size) == (8, 4, 4096)
+
+
+def test_each_way_is_compared_with_float32(monkeypatch):
+    """Three turns, in which steps take as long as told."""
+    told = {"float32": iter([1.0, 2.0, 3.0]), "bf16": iter([2.0, 2.0, 1.5])}
+    monkeypatch.setattr(precision, "WAYS", ("float32", "bf16"))
+    monkeypatch.setattr(precision, "TURNS", 3)
+    monkeypatch.setattr(precision, "stepper", lambda hidden, way: told[way].__next__)
+    first, second = precision.measure(64)
+    assert (first["ms a step"], first["smallest"], first["largest"], first["× float32"]) == (2000, 1000, 3000, 1)
+    assert (second["ms a step"], second["× float32"]) == (2000, 1)  # of 2, 1 and 0.5
+
+
+@pytest.mark.parametrize("way", ["float32", "bf16"])
+def test_a_step_trains(way):
+    assert 0 < precision.stepper(64, way)() < 60
+
+
+def test_sizes_that_cannot_be_are_refused():
+    command = [sys.executable, "-m", "simulate.bench.precision", "--sizes", "128,100"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: --sizes '128,100': expected multiples of 64 separated by commas"
