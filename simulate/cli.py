@@ -508,9 +508,19 @@ def _first_lines(table: Mapping[str, str]) -> dict[str, str]:
     return {name: (modules[name] or part.__doc__ or "").strip().splitlines()[0] for name, part in found.items()}
 
 
+def _tell_warnings() -> None:
+    """Print each warning in a line; the suite's own every time, such as one more lost worker, those of libraries once.
+
+    What the user has chosen with PYTHONWARNINGS counts before that.
+    """
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    ours = r"(baselines|partitions|results|simulate)(\.|$)"
+    warnings.filterwarnings("always", category=UserWarning, module=ours, append=True)
+
+
 def main() -> None:
     """Run a command. A user's mistake ends in one line on stderr and exit code 2; SIGINT in 130, SIGTERM in 143."""
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    _tell_warnings()
     with signals, new_folders:
         code = code_of(partial(app, prog_name="skipfl", standalone_mode=False), signals)
     sys.exit(code)

@@ -2,11 +2,14 @@
 
 import json
 import sys
+import warnings
 
 import pandas as pd
 import pytest
 
+from simulate import api
 from simulate.cli import main
+from simulate.engine.executors import EngineError
 from tests.command import quick, skipfl
 
 
@@ -162,3 +165,20 @@ def test_a_mistake_in_a_real_process_has_no_traceback(tmp_path):
     assert result.stderr == "error: unknown key round; did you mean 'rounds'?\n"
     debugged = quick("run", "demo", "round=3", "--debug", cwd=tmp_path)
     assert "Traceback" in debugged.stderr
+
+
+def test_the_suites_own_warnings_are_told_each_time_and_those_of_libraries_once(monkeypatch, capsys):
+    """Two workers are lost to one client, so that a line warns twice in the same words."""
+
+    def lose(*_):
+        for name in ("simulate.engine.ray_executor", "library.of_models"):
+            code = compile(f"for _ in range(2): warnings.warn('of {name}')", name, "exec")
+            exec(code, {"__name__": name, "warnings": warnings})
+        raise EngineError("died")
+
+    monkeypatch.setattr(api, "simulate", lose)
+    monkeypatch.setattr(sys, "argv", ["skipfl", "run", "demo", "-o", "never"])
+    with pytest.raises(SystemExit):
+        main()
+    ours = "warning: of simulate.engine.ray_executor"
+    assert capsys.readouterr().err.splitlines() == [ours, ours, "warning: of library.of_models", "error: died"]
