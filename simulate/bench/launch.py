@@ -1,6 +1,7 @@
 """One contestant as a process of its own, with the memory of its whole process tree watched from outside."""
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -27,7 +28,8 @@ class Finished:
         pss_mb: the largest sum of proportional memory; a page that n processes share counts 1/n in each.
         pss_of: of that sum, what fell to processes of each name.
         processes: the most that were there at once.
-        processor_seconds: processor time of the whole tree, as last seen.
+        processor_seconds: processor time of the whole tree: as last seen, or, if that is more, as those left that were
+            waited for.
         watching_seconds: processor time that watching took.
         others_seconds: processor time of all other processes of the machine meanwhile, and that which a virtual machine
             did not get; None where the system does not tell.
@@ -48,11 +50,11 @@ class Finished:
 def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: Path, timeout: float) -> Finished:
     """Run a command to its end, its output in a log file.
 
-    A process that takes longer than `timeout` seconds is ended, and so is one whose launcher is interrupted, with all
-    processes that came from it.
+    A process that takes longer than `timeout` seconds is ended, and so is one whose launcher is interrupted. What came
+    from it and is still there when it has ended, however it did, is ended too.
     """
     tree = Tree()
-    watched, busy = time.process_time(), busy_seconds()
+    watched, busy, reaped = time.process_time(), busy_seconds(), _reaped()
     with log.open("w") as stream:
         started = time.time()
         process = subprocess.Popen(command, env=dict(environment), stdout=stream, stderr=stream, start_new_session=True)
@@ -63,14 +65,15 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(max(LOOK_SECONDS, (time.process_time() - began) / SHARE))
         finally:
-            if process.poll() is None:
-                tree.end(process)
-    watching, own = time.process_time() - watched, sum(tree.ticks.values()) / os.sysconf("SC_CLK_TCK")
+            ended = time.time()
+            tree.end(process)
+    seen = sum(tree.ticks.values()) / os.sysconf("SC_CLK_TCK")
+    watching, own = time.process_time() - watched, max(seen, _reaped() - reaped)
     others = None if busy is None or (now := busy_seconds()) is None else max(0.0, now - busy - own - watching)
     return Finished(
         code=process.wait(),
         started=started,
-        ended=time.time(),
+        ended=ended,
         rss_mb=tree.rss / 1e6,
         pss_mb=sum(tree.pss.values()) / 1e6,
         pss_of={name: round(size / 1e6, 1) for name, size in tree.pss.items()},
@@ -79,6 +82,12 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
         watching_seconds=round(watching, 2),
         others_seconds=None if others is None else round(others, 2),
     )
+
+
+def _reaped() -> float:
+    """Processor time of all children that were waited for, and of those that these have waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def busy_seconds() -> float | None:
@@ -117,17 +126,19 @@ class Tree:
             self._pss_due = time.monotonic() + PSS_SECONDS
 
     def end(self, root: subprocess.Popen[bytes]) -> None:
-        """End the root and all others."""
-        for pid in [root.pid, *self._members(root.pid)]:
-            try:
+        """End all that are left, the root too."""
+        root.kill()
+        for pid in self._members(root.pid):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         root.wait()
 
     def _members(self, root: int) -> list[int]:
-        """Living processes of the tree; one that is known stays in it, by its number and the time it began."""
+        """Living processes of the tree: those in the session that the root began, those known from before, by number
+        and the time they began, and all that came from these.
+        """
         parents: dict[int, int] = {}
+        session: set[int] = set()
         begins: dict[int, str] = {}
         ticks: dict[int, int] = {}
         for folder in PROC.glob("[0-9]*") if PROC.is_dir() else []:
@@ -137,7 +148,9 @@ class Tree:
                 continue
             pid = int(folder.name)
             parents[pid], begins[pid], ticks[pid] = int(fields[1]), fields[19], int(fields[11]) + int(fields[12])
-        members = {root, *(pid for pid, begin in self._known.items() if begins.get(pid) == begin)} & parents.keys()
+            if int(fields[3]) == root:
+                session.add(pid)
+        members = session | {pid for pid, begin in self._known.items() if begins.get(pid) == begin}
         while more := {pid for pid, parent in parents.items() if parent in members} - members:
             members |= more
         self._known = {pid: begins[pid] for pid in members}

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import numpy as np
 import pytest
@@ -161,6 +162,35 @@ def test_memory_of_child_processes_counts(tmp_path):
     assert sum(finished.pss_of.values()) == pytest.approx(finished.pss_mb, abs=0.2)
     assert finished.ended - finished.started > 1.2
     assert 0.5 < finished.processor_seconds < 3  # two processes that compute for 0.3 seconds, and their start
+
+
+CRASHING = """
+import subprocess, sys
+if len(sys.argv) == 1:
+    subprocess.Popen([sys.executable, __file__, "child"])
+    subprocess.Popen([sys.executable, __file__, "child"], start_new_session=True)
+    import time; time.sleep(0.6)
+    sys.exit(3)
+import time; time.sleep(600)
+"""
+
+
+def test_what_a_crashed_run_leaves_is_ended(tmp_path):
+    script = tmp_path / "crashing.py"
+    script.write_text(CRASHING)
+    finished = launch([sys.executable, script], {}, tmp_path / "log", 60)
+    assert finished.code == 3
+    listed = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True).stdout
+    assert not [line for line in listed.splitlines() if str(script) in line]
+
+
+def test_bare_processes_do_not_wait_for_one_that_died(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(bare, "_other", divmod)  # which fails at once in the other process
+    begin = time.monotonic()
+    with pytest.raises(BrokenBarrierError):
+        bare.main(plan, tmp_path, 2, 1)
+    assert time.monotonic() - begin < bare.PATIENCE / 10
+    assert not list(tmp_path.iterdir())
 
 
 def test_processor_time_of_other_processes_is_told_apart(tmp_path):

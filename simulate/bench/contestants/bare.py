@@ -7,8 +7,12 @@ is freed, as in our own workers (`simulate.bench.race.MEMORY`).
 
 import os
 import time
+from collections.abc import Sequence
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import Thread
 
 import torch
 from torch import multiprocessing
@@ -17,24 +21,38 @@ from simulate.bench.contestants.shared import Outcome, Plan
 
 State = dict[str, torch.Tensor]
 
+PATIENCE = 600.0
+"""Seconds that one process waits for the others."""
+
 
 def main(folder: Path, output: Path, workers: int, threads: int) -> None:
     plan = Plan(folder)
     model, trained = plan.model()
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(workers)
+    barrier = context.Barrier(workers, timeout=PATIENCE)
     sums = [{name: torch.zeros_like(value).share_memory_() for name, value in trained.items()} for _ in range(workers)]
     right = torch.zeros(workers, dtype=torch.float64).share_memory_()
     others = [
-        context.Process(target=_other, args=(folder, rank, threads, sums, right, barrier)) for rank in range(1, workers)
+        context.Process(target=_other, args=(folder, rank, threads, sums, right, barrier), daemon=True)
+        for rank in range(1, workers)
     ]
     for process in others:
         process.start()
+    watching = Thread(target=_watch, args=(others, barrier), daemon=True)
+    watching.start()
     outcome = Outcome()
     _run(plan, model, trained, 0, threads, sums, right, barrier, outcome)
-    for process in others:
-        process.join()
+    watching.join()
     outcome.write(output, trained)
+
+
+def _watch(others: Sequence[BaseProcess], barrier: Barrier) -> None:
+    """Wait for all processes; if one dies nobody waits for it any more."""
+    while living := [process for process in others if process.exitcode is None]:
+        connection.wait([process.sentinel for process in living])
+        if any(process.exitcode for process in others):
+            barrier.abort()
+            return
 
 
 def _other(folder: Path, rank: int, threads: int, sums: list[State], right: torch.Tensor, barrier: Barrier) -> None:
