@@ -27,7 +27,7 @@ def code_of(command: Callable[[], Any], signals: Signals) -> Any:
         code = command()
     except BaseException as error:
         if not _is_interruption(error):
-            return _explained(error)
+            return _explained(error, signals)
         code = INTERRUPTED
     if code == INTERRUPTED:
         print(signals.message, file=sys.stderr)
@@ -42,8 +42,8 @@ def _is_interruption(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _explained(error: BaseException) -> int:
-    """Tell an error in one line; the exit code.
+def _explained(error: BaseException, signals: Signals) -> int:
+    """Tell an error in one line, with the command that goes on where it broke something off; the exit code.
 
     What an unexpected error says may quote text of the corpus, and may end in a log: without --debug only its place is
     told.
@@ -54,13 +54,13 @@ def _explained(error: BaseException) -> int:
         what = error.format_message().replace("Value error, ", "").rstrip(".")
         line = f"{what}; see `{error.ctx.command_path if error.ctx else 'skipfl'} --help`"
     else:
-        from simulate.errors import one_line, recorded
+        from simulate.errors import breaks_off, one_line, recorded
 
         told = one_line(error)
         if told is None:
             print(f"error: {recorded(error)}, a defect of skipfl or of a library; --debug shows all", file=sys.stderr)
             return 1
-        line = told
+        line = signals.going_on(told) if breaks_off(error) else told
     print(f"error: {line}", file=sys.stderr)
     return 2
 

@@ -10,7 +10,7 @@ from results.frames import ResultsError
 from simulate.bench import BenchError
 from simulate.clients.training import DivergenceError
 from simulate.config import ConfigError
-from simulate.engine.executors import EngineError
+from simulate.engine.executors import BrokenOffError, EngineError
 from simulate.engine.prefix_cache import PrefixCacheError
 from simulate.engine.records import RunFolderError
 from simulate.engine.shared import SharedFolderError
@@ -49,6 +49,11 @@ def one_line(error: BaseException) -> str | None:
         file = "" if error.filename is None else f"{error.filename}: "
         return f"{file}{error.strerror}"
     return None
+
+
+def breaks_off(error: BaseException) -> bool:
+    """Whether an error ends what goes on from there when the cause is mended: room is short, or workers were lost."""
+    return isinstance(error, BrokenOffError | SharedFolderError) or (isinstance(error, OSError) and error.errno in FULL)
 
 
 def recorded(error: BaseException) -> str:

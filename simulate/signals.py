@@ -47,10 +47,9 @@ class Signals:
         """What to tell of the interruption, in a line."""
         return self.going_on("interrupted")
 
-    def going_on(self, what: str, or_else: str = "") -> str:
-        """What has ended a command, and the command that goes on; or something else where there is none."""
-        then = f"to go on: {self.to_go_on()}" if self.to_go_on else or_else
-        return f"{what}; {then}" if then else what
+    def going_on(self, what: str) -> str:
+        """What has ended a command, and the command that goes on, where there is one."""
+        return f"{what}; to go on: {self.to_go_on()}" if self.to_go_on else what
 
 
 signals = Signals()

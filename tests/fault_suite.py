@@ -285,7 +285,9 @@ def full_disks(setting: Setting, count: int, rng: np.random.Generator) -> list[I
             (line,) = (folder / "errors").read_text().splitlines()
             assert victim.process.exitcode == 2, line
             assert line.startswith("error: out/"), line
+            line, _, then = line.partition("; to go on: ")
             assert line.endswith(": No space left on device"), line
+            assert then == "skipfl run --resume out", then
             assert not (folder / "out" / "summary.json").exists()
             assert not list((folder / "out").rglob(".*.tmp"))
             injections.append(setting.of(f"disk full: {line.removeprefix('error: ')}", moment))
@@ -316,6 +318,7 @@ def full_session(setting: Setting, rng: np.random.Generator) -> list[Injection]:
         (line,) = (line for line in lines if line.startswith("error: "))
         assert victim.process.exitcode == 2, line
         assert line.startswith("error: what the workers exchange fits neither into Ray's object store nor on the disk")
+        assert line.endswith("; to go on: skipfl run --resume out"), line
         assert "Traceback" not in "".join(lines)
         finish(folder)
     injection = setting.of("disk of Ray's session full", moment)

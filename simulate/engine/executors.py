@@ -33,7 +33,11 @@ class MemoryShortageError(EngineError):
     """A GPU has no memory left for what a worker does."""
 
 
-class LostWorkerError(EngineError):
+class BrokenOffError(EngineError):
+    """What ends work from outside, such as room that is short; when that is mended, the work goes on."""
+
+
+class LostWorkerError(BrokenOffError):
     """A worker process that died, of itself or killed.
 
     Attributes:

@@ -19,6 +19,7 @@ import torch
 
 from simulate.engine.cohort import named
 from simulate.engine.executors import (
+    BrokenOffError,
     EngineError,
     EngineSettings,
     Executor,
@@ -29,7 +30,7 @@ from simulate.engine.executors import (
     workers_wanted,
 )
 from simulate.engine.job import Job
-from simulate.engine.raylet import AGAIN, LOST, RayletWatch
+from simulate.engine.raylet import LOST, RayletWatch
 from simulate.engine.shared import folder_of, sweep
 from simulate.engine.worker import Worker
 from simulate.exchange.aggregation import ExactSum
@@ -50,7 +51,7 @@ MOST_AT_ONCE = 32
 NO_ROOM = (
     "what the workers exchange fits neither into Ray's object store nor on the disk of its session, which Ray takes "
     "for full at 95 %: make room there (in /tmp/ray, or where RAY_TMPDIR says), or raise "
-    "RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION above 0.3 of the memory; then the same command again goes on"
+    "RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION above 0.3 of the memory"
 )
 """What to say when Ray can keep no more."""
 
@@ -307,9 +308,9 @@ class RayExecutor(Executor):
         if isinstance(error, of.RayActorError | of.OutOfMemoryError):
             return LostWorkerError("a worker process died")
         if isinstance(error, of.ObjectStoreFullError | of.OutOfDiskError):
-            return EngineError(NO_ROOM)
+            return BrokenOffError(NO_ROOM)
         if isinstance(error, of.ObjectLostError | of.NodeDiedError | of.LocalRayletDiedError):
-            return EngineError(f"{LOST}; {AGAIN}")
+            return BrokenOffError(LOST)
         return None
 
     def close(self) -> None:

@@ -11,9 +11,6 @@ from simulate.signals import signals
 LOST = "Ray has lost a machine, or what was kept there for the clients"
 """What to say when Ray no longer has what it was given."""
 
-AGAIN = "the same command again goes on from the last checkpoint"
-"""What to say of it where no command is known."""
-
 
 class RayletWatch:
     """Waits beside all other work for a raylet to end; that ends this process with a line that says how to go on.
@@ -52,5 +49,7 @@ class RayletWatch:
             return
         if signals.last is not None:
             return  # whoever interrupted this process, and perhaps the raylet as well, is told so
-        print(f"error: {signals.going_on(LOST, or_else=AGAIN)}", file=sys.stderr, flush=True)
-        os._exit(2)
+        try:
+            print(f"error: {signals.going_on(LOST)}", file=sys.stderr, flush=True)
+        finally:  # also where nobody reads what is printed any more
+            os._exit(2)

@@ -72,6 +72,11 @@ class RecordedRun:
                 return name
         return None
 
+    def rounds(self) -> int:
+        """Of how many rounds rounds.csv tells, beside the untrained model, which is round 0."""
+        file = self.path / "rounds.csv"
+        return max(0, len(file.read_bytes().splitlines()) - 2) if file.is_file() else 0
+
     def require_partition(self, record: Mapping[str, Any]) -> None:
         """Refuse another partition.json than the one that is there, if there is one; what it does not tell may be new.
 

@@ -1,6 +1,7 @@
 """The round loop: each round evaluated, recorded and remembered."""
 
 import shlex
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -122,6 +123,13 @@ class RoundLoop:
             The round; None where there is no checkpoint, and the records begin anew.
         """
         found = self.checkpoints.resume()
+        done = self.folder.rounds()
+        if found is None and done > (self.checkpoints.every == 1):  # which may lose the round that it was in, as always
+            warnings.warn(
+                f"{self.folder.path}: begins again, {done} round{'s' * (done > 1)} had been done, but there is no "
+                "checkpoint to go on from (engine.checkpoint_every)",
+                stacklevel=2,
+            )
         self.folder.cut(found.tables if found else {})
         self.folder.resumed(found.round if found else 0)
         if found is None:

@@ -1,15 +1,18 @@
 """The command line as a user meets it: real processes, real folders."""
 
+import errno
 import json
 import sys
 import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from simulate import api
 from simulate.cli import main
-from simulate.engine.executors import EngineError
+from simulate.engine.executors import BrokenOffError, EngineError
+from simulate.engine.shared import SharedFolderError
 from tests.command import quick, skipfl
 
 
@@ -182,3 +185,33 @@ def test_the_suites_own_warnings_are_told_each_time_and_those_of_libraries_once(
         main()
     ours = "warning: of simulate.engine.ray_executor"
     assert capsys.readouterr().err.splitlines() == [ours, ours, "warning: of library.of_models", "error: died"]
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        (BrokenOffError("no room"), True),
+        (SharedFolderError("no room"), True),
+        (OSError(errno.EDQUOT, "no room"), True),
+        (EngineError("no room"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_breaks_a_command_off_is_told_with_the_one_that_goes_on(error, goes_on, tmp_path, monkeypatch, capsys):
+    """Without -o the same command would begin anew, in another folder."""
+
+    def end(runs, *_):
+        (folder,) = runs
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").touch()
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "simulate", end)
+    monkeypatch.setattr(sys, "argv", ["skipfl", "run", "demo"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    (folder,) = Path("runs").iterdir()
+    then = f"; to go on: skipfl run --resume {folder}" if goes_on else ""
+    assert capsys.readouterr().err == f"error: no room{then}\n"

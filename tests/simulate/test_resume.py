@@ -148,8 +148,12 @@ def test_checkpoints_every_other_round_and_never(every, after, scaffold, tmp_pat
     what = what.model_copy(update={"engine": what.engine.model_copy(update={"checkpoint_every": every})})
     folder = interrupted(what, tmp_path / "cut", IN_ROUND_4)
     assert (folder / "checkpoint").is_dir() == bool(every)
-    interrupted(what, folder, 1 if every else 2)  # also right after the beginning
-    run(what, folder)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        interrupted(what, folder, 1 if every else 2)  # also right after the beginning
+        run(what, folder)
+    begins = "begins again, 3 rounds had been done, but there is no checkpoint to go on from (engine.checkpoint_every)"
+    assert [str(warning.message) for warning in told] == ([] if every else [f"{folder}: {begins}"])
     assert resumed_after(folder) == [after, after]
     same_results(folder, whole)
 
