@@ -13,13 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from rich.console import Console
 
-from results import tables
-from results.output import write
 from simulate import seeds
+from simulate.bench.measured import tell
 from simulate.clients.batches import client_batches
 from simulate.clients.training import TrainSettings, train_client
 from simulate.config import build
@@ -125,12 +123,7 @@ def main() -> None:
             rows += measure(folder)
         except USER_ERRORS as error:
             raise SystemExit(f"error: {error}") from None
-    table = pd.DataFrame(rows)
-    shown = pd.DataFrame({name: table[name].map(FORMS.get(str(name), "{}").format) for name in table})
-    console.print(tables.markdown(shown))
-    if arguments.output:
-        write(arguments.output, table.to_csv(index=False))
-        console.print(f"wrote {arguments.output}")
+    tell(rows, FORMS, arguments.output, console)
 
 
 if __name__ == "__main__":

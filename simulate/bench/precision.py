@@ -18,8 +18,7 @@ from rich.progress import track
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from results import tables
-from results.output import write
+from simulate.bench.measured import tell
 from simulate.bench.workloads import WORKLOADS
 
 TURNS = 8
@@ -97,12 +96,7 @@ def main() -> None:
     torch.set_num_threads(1)
     console = Console()
     rows = [row for size in track(sizes, "measuring", console=console) for row in measure(size)]
-    table = pd.DataFrame(rows)
-    shown = pd.DataFrame({name: table[name].map(FORMS.get(str(name), "{}").format) for name in table})
-    console.print(tables.markdown(shown))
-    if arguments.output:
-        write(arguments.output, table.to_csv(index=False))
-        console.print(f"wrote {arguments.output}")
+    tell(rows, FORMS, arguments.output, console)
 
 
 if __name__ == "__main__":
