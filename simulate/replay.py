@@ -13,7 +13,7 @@ from simulate.config import ConfigError, recorded
 from simulate.engine.checkpoint import Checkpoints
 from simulate.engine.clock import Clock
 from simulate.engine.cohort import named
-from simulate.engine.executors import make_executor
+from simulate.engine.make import make_executor
 from simulate.engine.records import RecordedRun, check_unused, environment
 from simulate.engine.rounds import Round
 from simulate.engine.server import Server, cohort_of

@@ -9,7 +9,8 @@ from typing import Protocol
 from baselines import METHODS
 from results.frames import SHARED_SETTINGS, difference, flatten
 from simulate.config import ConfigError, Experiment, load, part, shown
-from simulate.engine.executors import Executor, check_engine, make_executor, resolve_device
+from simulate.engine.executors import Executor, check_engine, resolve_device
+from simulate.engine.make import make_executor
 from simulate.engine.records import RecordedRun, check_free, check_unused, environment, state_of, tidy
 from simulate.engine.rounds import Round
 from simulate.engine.shared import sweep

@@ -14,9 +14,10 @@ from simulate.config import Experiment
 from simulate.engine.clock import Clock
 from simulate.engine.cohort import cohort_size
 from simulate.engine.evaluation import Evaluator
-from simulate.engine.executors import Executor, Task, make_executor, processors, workers_wanted
+from simulate.engine.executors import Executor, Task, processors, workers_wanted
 from simulate.engine.faults import FaultSettings
 from simulate.engine.job import ClientReport, Job, ModelFacts
+from simulate.engine.make import make_executor
 from simulate.engine.memory import peak_mb, reset_peak
 from simulate.engine.prefix_cache import PrefixCounts
 from simulate.experiment import job_of, prepare

@@ -13,7 +13,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from simulate.engine.executors import EngineSettings, Executor, make_executor
+from simulate.engine.executors import EngineSettings, Executor
+from simulate.engine.make import make_executor
 
 WORDS = [f"word{index}" for index in range(30)] + ["pain", "fever", "aspirin", "heparin"]
 TAGS = {"pain": "B-problem", "fever": "B-problem", "aspirin": "B-treatment", "heparin": "B-treatment"}

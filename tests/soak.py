@@ -23,7 +23,7 @@ from partitions.cache import cache_folder
 from results.canvas import panels
 from results.output import whole
 from simulate.bench.race import machine
-from simulate.engine.executors import make_executor
+from simulate.engine.make import make_executor
 from simulate.engine.rounds import Round
 from simulate.experiment import prepare
 from simulate.experiment import run as run_prepared

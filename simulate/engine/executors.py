@@ -216,17 +216,6 @@ def check_engine(settings: EngineSettings) -> None:
         )
 
 
-def make_executor(settings: EngineSettings) -> Executor:
-    """The executor that the settings ask for; only its code is loaded."""
-    if settings.executor == "serial":
-        from simulate.engine.serial_executor import SerialExecutor
-
-        return SerialExecutor(settings)
-    from simulate.engine.ray_executor import RayExecutor
-
-    return RayExecutor(settings)
-
-
 def gpu_error(executor: Executor, error: BaseException) -> EngineError | None:
     """What to say of an error of PyTorch in a worker: a full GPU, or no fixed order to be had; None of any other."""
     if isinstance(error, torch.OutOfMemoryError):

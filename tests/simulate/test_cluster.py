@@ -15,7 +15,7 @@ from pathlib import Path
 import ray, yaml
 from ray.cluster_utils import Cluster
 from simulate.config import build
-from simulate.engine.executors import make_executor
+from simulate.engine.make import make_executor
 from simulate.experiment import prepare, run
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

@@ -2,7 +2,8 @@
 
 import pytest
 
-from simulate.engine.executors import EngineSettings, make_executor
+from simulate.engine.executors import EngineSettings
+from simulate.engine.make import make_executor
 from tests.kills import Killer
 from tests.runs import FAULTS, SGD, experiment, run, same_results
 

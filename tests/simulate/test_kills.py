@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from simulate.bench.race import machine
-from simulate.engine.executors import EngineSettings, make_executor
+from simulate.engine.executors import EngineSettings
+from simulate.engine.make import make_executor
 from simulate.engine.ray_executor import RayExecutor
 from simulate.exchange.aggregation import ExactSum
 from tests import fault_suite, soak

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from simulate.bench.contestants.shared import Outcome
 from simulate.config import build
-from simulate.engine.executors import make_executor
+from simulate.engine.make import make_executor
 from simulate.engine.rounds import Round
 from simulate.experiment import prepare, run
 
