@@ -64,7 +64,8 @@ def _late(seconds: list[float]) -> float:
 def comparison(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a workload, variant and contestant, in the order in which they first ran.
 
-    Seconds, start-up and memory are medians over the repetitions, with the smallest and largest. `to_skipfl` and
+    Seconds and start-up are medians over the repetitions, with the smallest and largest; memory, steps and the distance
+    of the weights the largest. `to_skipfl` and
     `to_bare` are seconds per round in parts of those of skipfl, or of the bare processes, in the same repetition:
     median, smallest and largest of these ratios; `late_...` are the same of the last quarter of the rounds. `client_ms`
     is the time of a process per client and round, and
@@ -170,13 +171,14 @@ def _number(value: float, form: str) -> str:
 def _note(rows: pd.DataFrame) -> str:
     return (
         f"Medians of up to {rows['repeats'].max()} repetitions in which all contestants ran in turn, with the smallest "
-        "and the largest. Seconds per round are those after the first; the last rounds are the last quarter. Ratios "
-        "are taken within a repetition. Per client: seconds of one process, and what they exceed those of the bare "
-        "loop with as many processes. Peak memory of the process tree is proportional (shared pages counted once), in "
-        "parentheses the plain sum of resident sets, both in MB of 10^6 bytes; main grew: resident memory of the main "
-        "process from the first to the last round. Weights differ: distance of the final weights from those of the "
-        "first contestant, in parts of the way that training moved them. Bare loops ask for huge pages and keep memory "
-        "that they free, as skipfl's workers do; other simulators run as their users run them."
+        "and the largest; memory and distance of weights are the largest. Seconds per round are those after the first; "
+        "the last rounds are the last quarter. Ratios are taken within a repetition. Per client: seconds of one "
+        "process, and what they exceed those of the bare loop with as many processes. Peak memory of the process tree "
+        "is proportional (shared pages counted once), in parentheses the plain sum of resident sets, both in MB of "
+        "10^6 bytes; main grew: resident memory of the main process from the first to the last round. Weights differ: "
+        "distance of the final weights from those of the first contestant, in parts of the way that training moved "
+        "them. Bare loops ask for huge pages and keep memory that they free, as skipfl's workers do; other simulators "
+        "run as their users run them."
     ) + _disturbed(rows)
 
 
@@ -196,7 +198,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     """Seconds per round (left) and peak memory (right), a row of panels for each workload and variant.
 
     Whiskers reach from the smallest to the largest repetition; numbers at the bars are medians, in parentheses the
-    median ratio to skipfl.
+    median ratio to skipfl. Memory is the largest.
     """
     groups = [group for _, group in rows[rows["repeats"] > 0].groupby(KEY, sort=False)]
     heights = [BAR * len(group) + 0.55 for group in groups]

@@ -47,8 +47,10 @@ class Finished:
     others_seconds: float | None
 
 
-def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: Path, timeout: float) -> Finished:
-    """Run a command to its end, its output in a log file.
+def launch(
+    command: Sequence[str | Path], environment: Mapping[str, str], log: Path, timeout: float, folder: Path | None = None
+) -> Finished:
+    """Run a command to its end in a folder, its output in a log file.
 
     A process that takes longer than `timeout` seconds is ended, and so is one whose launcher is interrupted. What came
     from it and is still there when it has ended, however it did, is ended too.
@@ -57,7 +59,9 @@ def launch(command: Sequence[str | Path], environment: Mapping[str, str], log: P
     watched, busy, reaped = time.process_time(), busy_seconds(), _reaped()
     with log.open("w") as stream:
         started = time.time()
-        process = subprocess.Popen(command, env=dict(environment), stdout=stream, stderr=stream, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env=dict(environment), stdout=stream, stderr=stream, start_new_session=True
+        )
         try:
             while process.poll() is None and time.time() < started + timeout:
                 began = time.process_time()

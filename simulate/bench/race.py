@@ -292,7 +292,9 @@ def _run_one(
         plan.absolute(),
         output.absolute(),
     ]
-    finished = launch([*command, str(workers), str(threads)], _environment(who, work, threads), log, TIMEOUT_SECONDS)
+    command += [str(workers), str(threads)]
+    # there, as Python looks for modules in the folder where it runs before all others
+    finished = launch(command, _environment(who, work, threads), log, TIMEOUT_SECONDS, work / "source")
     record: dict[str, Any] = {
         "workload": name,
         "variant": variant,

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -131,6 +132,69 @@ def test_bare_loop_and_ours_end_at_the_same_weights(plan, tmp_path):
         assert torch.equal(value, found["ours"][name]), name
 
 
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory) -> dict[str, Path]:
+    """Plans with 21 held-out examples, 11 of validation and 10 of test, by variant."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    workload = dataclasses.replace(MINIATURE, held_out=21)
+    write_material(workload, folder / "material")
+    variants = ("full", "last5", "lora")
+    for variant in variants:
+        write_plan(workload, variant, folder / "material", folder / variant)
+    return {variant: folder / variant for variant in variants}
+
+
+def outcome_of(module, plan: Path, output: Path, **options: str) -> dict[str, object]:
+    output.mkdir()
+    module.main(plan, output, 1, 1, **options)
+    return json.loads((output / "outcome.json").read_text())
+
+
+def test_scores_are_of_all_held_out_examples(evaluated, tmp_path):
+    for variant in ("full", "lora"):
+        plan = evaluated[variant]
+        floor = outcome_of(bare, plan, tmp_path / f"{variant}-bare")["scores"]
+        own = outcome_of(ours, plan, tmp_path / f"{variant}-ours", executor="serial")["scores"]
+        assert own == pytest.approx(floor, abs=1e-9)
+        model, trained = Plan(plan).model()
+        for name, value in load_file(tmp_path / f"{variant}-bare" / FINAL).items():
+            trained[name].data.copy_(value)
+        parts = [Plan(plan).score(model, part, 2) for part in (0, 1)]
+        assert [count for _, count in parts] == [11, 10]
+        assert sum(right for right, _ in parts) / 21 == floor[-1]
+
+
+def test_without_evaluation_there_is_no_score(plan, tmp_path):
+    assert outcome_of(ours, plan, tmp_path / "ours", executor="serial")["scores"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["full", "last5", "lora"])
+@pytest.mark.parametrize("name", ["flower", "pfl"])
+def test_other_simulators_end_at_the_same_weights(name, variant, evaluated, tmp_path):
+    try:
+        python = environments.interpreter(name)
+    except BenchError as missing:
+        pytest.skip(str(missing))
+    plan, output = evaluated[variant], tmp_path / "out"
+    floor = outcome_of(bare, plan, tmp_path / "bare")
+    reference = shutil.copy(tmp_path / "bare" / FINAL, tmp_path / "reference.safetensors")
+    reference.with_suffix(".txt").write_text("bare")
+    output.mkdir()
+    race._copy_source(tmp_path / "source")
+    who = race.CONTESTANTS[name]
+    command = [python, "-m", "simulate.bench.contestants", who.module, plan, output, "2", "1"]
+    environment = race._environment(who, tmp_path, 1)
+    finished = launch(command, environment, tmp_path / "log", 180, tmp_path / "source")
+    assert finished.code == 0, (tmp_path / "log").read_text()
+    record = race._measured(finished, output, plan, reference, name)
+    assert record["weights_differ"] < 1e-5
+    assert record["steps"] == 2 * 3 * 3  # rounds x clients x steps
+    assert 0 < record["start_seconds"] < finished.ended - finished.started
+    rounds = {"flower": [0, 1], "pfl": [1]}[name]  # pfl does not evaluate after the first
+    assert record["scores"] == pytest.approx([floor["scores"][round_] for round_ in rounds], abs=1e-6)
+
+
 def test_difference_is_relative_to_the_way_of_training():
     start = {"a": torch.tensor([1.0, 1.0]), "unused": torch.ones(3)}
     reference = {"a": torch.tensor([4.0, 5.0])}  # moved by (3, 4): 5
@@ -212,16 +276,27 @@ def test_busy_seconds_leave_out_idling_and_waiting(tmp_path, monkeypatch):
     assert busy_seconds() is None
 
 
-def test_what_is_edited_during_a_race_changes_no_contestant(tmp_path):
-    source = tmp_path / "source"
-    race._copy_source(source)
-    assert not [file for file in (source, *source.rglob("*")) if file.is_symlink()]
-    code = "import simulate.bench.contestants.bare as bare, results; print(bare.__file__, results.__file__)"
-    environment = race._environment(race.CONTESTANTS["bare"], tmp_path, 1)
-    said = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert [Path(file).is_relative_to(source) for file in said.stdout.split()] == [True, True]
+WHERE = "import results, simulate, baselines; print(results.__file__, simulate.__file__, baselines.__file__)"
+
+
+def test_what_is_edited_during_a_race_changes_no_contestant(tmp_path, monkeypatch):
+    """A race begins in a checkout; its contestants run in a copy that holds no links into it."""
+    seen = []
+
+    def show(command, *arguments):
+        code = [sys.executable, "-c", WHERE]
+        assert command[1] == "-m"  # of both ways Python looks first in the folder where it runs
+        seen.append(launch(code, *arguments).code)
+        source = tmp_path / "race" / "work" / "source"
+        assert not [file for file in (source, *source.rglob("*")) if file.is_symlink()]
+        seen.extend(Path(file).is_relative_to(source) for file in arguments[1].read_text().split())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(race, "launch", show)
+    asked = race.Race({"A": MINIATURE}, {"A": ["last5"]}, ["bare"], repeats=1, workers=2)
+    with pytest.raises(KeyboardInterrupt):
+        race.run_race(asked, tmp_path / "race", Console(file=io.StringIO()))
+    assert seen == [0, True, True, True]
 
 
 def test_a_run_over_its_time_is_ended_with_its_children(tmp_path):

@@ -99,9 +99,9 @@ def _run(
             tensor.zero_()
         if plan.evaluate:
             _load(trained, start)
-            right[rank] = plan.score(model, rank, len(sums))
+            right[rank], _ = plan.score(model, rank, len(sums))
             barrier.wait()
-            outcome.scores.append(float(right.mean()))
+            outcome.scores.append(float(right.sum()) / len(plan.held_out_ids))
         outcome.steps += cohort * steps
         outcome.end_round()
     _load(trained, start)

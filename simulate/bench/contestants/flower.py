@@ -124,8 +124,9 @@ def _available(grid: Grid, count: int) -> list[int]:
 
 @client.train()
 def _train(message: Message, context: Context) -> Message:
+    plan, model, trained = _own()
     begin = time.time()
-    plan, model, trained = _loaded(message)
+    _load(trained, message)
     config = message.content["config"]
     weight, steps = plan.train(model, trained.values(), config["round"], config["place"])
     metrics = MetricRecord({"num-examples": weight, "steps": steps, "begin": begin})
@@ -134,24 +135,28 @@ def _train(message: Message, context: Context) -> Message:
 
 @client.evaluate()
 def _evaluate(message: Message, context: Context) -> Message:
-    plan, model, _ = _loaded(message)
+    plan, model, trained = _own()
+    _load(trained, message)
     config = message.content["config"]
-    accuracy = plan.score(model, config["place"], config["places"])
-    metrics = MetricRecord({"num-examples": 1, "accuracy": accuracy})
+    right, count = plan.score(model, config["place"], config["places"])
+    metrics = MetricRecord({"num-examples": count, "accuracy": right / count})
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
 
-def _loaded(message: Message) -> tuple[Plan, torch.nn.Module, dict[str, torch.nn.Parameter]]:
-    """This actor's plan and model, which now holds the global values of the message."""
+def _own() -> tuple[Plan, torch.nn.Module, dict[str, torch.nn.Parameter]]:
+    """This actor's plan, model and trained parameters."""
     if not _resident:
         torch.set_num_threads(int(os.environ[THREADS]))
         plan = Plan(Path(os.environ[FOLDER]))
         _resident.append((plan, *plan.model()))
-    plan, model, trained = _resident[0]
-    with torch.no_grad():
-        for name, array in message.content["arrays"].items():
-            trained[name].copy_(torch.from_numpy(array.numpy()))
-    return plan, model, trained
+    return _resident[0]
+
+
+@torch.no_grad()
+def _load(trained: dict[str, torch.nn.Parameter], message: Message) -> None:
+    """Have the model hold the global values of a message."""
+    for name, array in message.content["arrays"].items():
+        trained[name].copy_(torch.from_numpy(array.numpy()))
 
 
 def _record(trained: dict[str, torch.nn.Parameter]) -> ArrayRecord:

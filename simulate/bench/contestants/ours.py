@@ -1,6 +1,7 @@
 """This project: the experiment, run as `skipfl run` runs it, but without checkpoints, which no other writes either."""
 
 import csv
+import json
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def main(folder: Path, output: Path, workers: int, threads: int, executor: str =
     engine = {"executor": executor, "threads": threads, "checkpoint_every": None}
     engine |= {"workers": workers} if executor == "ray" else {}
     experiment = build(yaml.safe_load((folder / "experiment.yaml").read_text()) | {"engine": engine})
+    evaluated = json.loads((folder / "settings.json").read_text())["evaluate"]
     outcome = Outcome()
 
     def on_round(round_: Round) -> None:
@@ -28,10 +30,12 @@ def main(folder: Path, output: Path, workers: int, threads: int, executor: str =
             outcome.first_client = time.time()
             return
         outcome.end_round()
-        if round_.scores is not None:
-            outcome.scores.append(round_.scores["test"]["accuracy"])
+        if evaluated and round_.scores is not None:
+            right = sum(round_.scores[split]["accuracy"] * count for split, count in held_out.items())
+            outcome.scores.append(right / sum(held_out.values()))
 
     prepared = prepare(experiment)
+    held_out = {split: len(prepared.splits[split]) for split in ("validation", "test")}
     with make_executor(experiment.engine) as started:
         run(prepared, output / "run", started, on_round)
     with (output / "run" / "clients.csv").open(newline="") as stream:

@@ -3,7 +3,7 @@
 Its simulated backend, FederatedAveraging and PyTorchModel are used as its own benchmarks use them: one resident model a
 process, reset in place. The sampler hands out the cohorts of the plan. In its first iteration pfl would evaluate each
 client before and after local training; that is left out. Evaluation is its CentralEvaluationCallback, shared by the
-workers.
+workers: before the first round, and after each but the first.
 """
 
 import dataclasses
@@ -75,13 +75,17 @@ def work(folder: Path, output: Path, threads: int) -> None:
         def after_central_iteration(
             self, aggregate_metrics: Metrics, model: PyTorchModel, *, central_iteration: int
         ) -> tuple[bool, Metrics]:
+            if plan.evaluate and central_iteration:  # in the first the score is that from before it
+                outcome.scores.append(aggregate_metrics.to_simple_dict()["Central val | accuracy"])
             outcome.end_round()
             return False, Metrics()
 
-    visits: Iterator[tuple[int, int]] = iter(
-        itertools.product(range(plan.rounds), range(len(plan.cohorts[0])))  # every round has as many
-    )
-    training = FederatedDataset(client, lambda: next(visits))
+    rank, workers = distributed.global_rank, distributed.world_size
+    places = range(rank, len(plan.cohorts[0]), workers)  # every round has as many
+    visits: Iterator[tuple[int, int]] = iter(itertools.product(range(plan.rounds), places))
+    # pfl draws one client for each worker whenever one needs a client, and takes that of its own rank
+    ranks = itertools.cycle(range(workers))
+    training = FederatedDataset(client, lambda: next(visits) if next(ranks) == rank else None)
     callbacks: list[TrainingProcessCallback] = []
     if plan.evaluate:
         held_out = PyTorchTensorDataset((plan.held_out_ids, plan.held_out_labels))

@@ -77,8 +77,12 @@ class Plan:
         return self.settings["examples"]
 
     @torch.inference_mode()
-    def score(self, model: torch.nn.Module, part: int = 0, parts: int = 1) -> float:
-        """The accuracy on a share of the held-out examples, batch by batch; the model stays in training mode."""
+    def score(self, model: torch.nn.Module, part: int, parts: int) -> tuple[int, int]:
+        """Of a share of the held-out examples, batch by batch; the model stays in training mode.
+
+        Returns:
+            How many are right, and how many there are.
+        """
         model.eval()
         right = 0
         ids, labels = self.held_out_ids[part::parts], self.held_out_labels[part::parts]
@@ -86,7 +90,7 @@ class Plan:
             batch = slice(begin, begin + self.evaluate_batch)
             right += int((logits_of(model, ids[batch]).argmax(-1) == labels[batch]).sum())
         model.train()
-        return right / max(1, len(ids))
+        return right, len(ids)
 
 
 def logits_of(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
@@ -103,10 +107,10 @@ class Outcome:
     """What a contestant reports; times are seconds since the epoch, which all processes share.
 
     Attributes:
-        first_client: when the first client began to train.
+        first_client: when the first client began to train, or to be given the global values, by a model that is there.
         round_ends: when each round was over, its evaluation included.
         steps: optimizer steps of all clients together.
-        scores: accuracy after each round, where evaluated.
+        scores: accuracy on all held-out examples after each round, where evaluated.
         main_mb: resident memory of the main process after each round, MB (1e6 bytes).
     """
 
