@@ -136,7 +136,7 @@ class Workers:
         if count > 1:
             for _ in range(count):
                 here, there = self._context.Pipe()
-                process = self._context.Process(target=_serve, args=(there,), daemon=True)
+                process = self._context.Process(target=_serve, args=(there, count), daemon=True)
                 process.start()
                 there.close()
                 self._others.append((process, here))
@@ -205,8 +205,12 @@ def _receive(connection: Connection) -> Any:
     return pickle.loads(connection.recv_bytes())
 
 
-def _serve(connection: Connection) -> None:
-    """What a worker's process does until it is told to stop."""
+def _serve(connection: Connection, count: int) -> None:
+    """What a worker's process does until it is told to stop; it fills no more than its share of the GPU, as one of so
+    many of the engine's.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(1 / count)
     worker: Worker | None = None
     method = ""
     while method != "stop":
