@@ -1,6 +1,5 @@
 """What the comparison of precisions measures, as far as it is not seconds."""
 
-import subprocess
 import sys
 
 import pytest
@@ -30,8 +29,7 @@ def test_a_step_trains(way):
     assert 0 < precision.stepper(64, way)() < 60
 
 
-def test_sizes_that_cannot_be_are_refused():
-    command = [sys.executable, "-m", "simulate.bench.precision", "--sizes", "128,100"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.strip() == "error: --sizes '128,100': expected multiples of 64 separated by commas"
+def test_sizes_that_cannot_be_are_refused(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["precision", "--sizes", "128,100"])
+    with pytest.raises(SystemExit, match=r"^error: --sizes '128,100': expected multiples of 64 separated by commas$"):
+        precision.main()
