@@ -11,9 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from filelock import FileLock
-
 from partitions.corpus import CorpusError
+from partitions.locks import process_lock
 
 Content = TypeVar("Content")
 
@@ -53,8 +52,8 @@ def build_once(key: str, write: Callable[[Path], None]) -> Path:
         return kept
     with _writing(root):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(root / f"{key}.lock")
-        lock.acquire()
+        held = process_lock(root / f"{key}.lock")
+        held.acquire()
     try:
         if kept.is_dir():
             return kept
@@ -70,7 +69,7 @@ def build_once(key: str, write: Callable[[Path], None]) -> Path:
             shutil.rmtree(unfinished)
             raise
     finally:
-        lock.release()
+        held.release()
     return kept
 
 

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
 import simulate
 from partitions.cache import VARIABLE
+from partitions.locks import process_lock
 from simulate.bench import BenchError, environments
 from simulate.bench.contestants.shared import FINAL, OUTCOME
 from simulate.bench.launch import Finished, launch
@@ -130,7 +131,7 @@ def run_race(race: Race, folder: Path, console: Console) -> Path:
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Within the block no other process writes the folder; the system lets go of it however this one ends."""
-    lock = FileLock(folder / LOCK)
+    lock = process_lock(folder / LOCK)
     try:
         with named(folder / LOCK):
             lock.acquire(timeout=0)

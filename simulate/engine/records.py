@@ -27,6 +27,11 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
+import baselines
+import partitions
+import simulate
+from partitions.cache import source_digest
+from partitions.locks import process_lock
 from simulate.files import named, sync, whole, write_json, write_text
 
 PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
@@ -359,13 +364,13 @@ def tidy(path: Path) -> None:
 
 
 def _hold(path: Path) -> FileLock:
-    lock = FileLock(path / LOCK)
+    held = process_lock(path / LOCK)
     try:
         with named(path / LOCK):
-            lock.acquire(timeout=0)
+            held.acquire(timeout=0)
     except Timeout as error:
         raise _used(path) from error
-    return lock
+    return held
 
 
 def _used(path: Path) -> RunFolderError:
@@ -429,12 +434,7 @@ def environment() -> dict[str, Any]:
 @cache  # the code that this process began with
 def _code() -> str:
     """The SHA-256 of the sources that decide what comes out of a run: edits are noticed, committed or not."""
-    root, sha = Path(__file__).parents[2], hashlib.sha256()
-    for package in ("baselines", "partitions", "simulate"):
-        for file in sorted((root / package).rglob("*.py")):
-            content = file.read_bytes()
-            sha.update(f"{file.relative_to(root)} {len(content)}\n".encode() + content)
-    return sha.hexdigest()
+    return source_digest(baselines, partitions, simulate)
 
 
 def _processor() -> str:

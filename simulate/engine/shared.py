@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 
 from partitions.cache import cache_folder
+from partitions.locks import process_lock
 
 HERE = f"@{platform.node()}"
 """The end of a folder's name: a cache folder on a network is that of several machines, which do not share memory."""
@@ -66,7 +67,7 @@ class SharedFolder:
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
         """Within the block, no other worker is in a block of this name."""
-        with FileLock(self.path / f"{name}.lock"):
+        with process_lock(self.path / f"{name}.lock"):
             yield
 
     def close(self) -> None:
@@ -101,7 +102,7 @@ def sweep() -> None:
 
 
 def _coming_and_going() -> FileLock:
-    return FileLock(cache_folder() / "run.lock")
+    return process_lock(cache_folder() / "run.lock")
 
 
 def _sweep() -> None:

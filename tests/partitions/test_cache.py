@@ -1,5 +1,7 @@
 """The cache: built once, whole or not at all, also when processes start together or are killed."""
 
+import errno
+import fcntl
 import importlib.util
 import os
 import signal
@@ -131,3 +133,15 @@ def test_source_digest_follows_the_code(tmp_path):
     assert source_digest(module) == before
     (package / "part.py").write_text("x = 2\n")
     assert source_digest(module) != before
+
+
+def test_a_file_system_without_locks_is_told(cache, monkeypatch):
+    """A marker file in the place of a lock would outlive a killed process, and have all others wait forever."""
+
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(CorpusError, match="Function not implemented"):
+        build_once("thing", write_whole)
+    assert names(cache) == []

@@ -492,11 +492,12 @@ def test_one_process_writes_a_folder(tiny_decoder, ner_corpus, tmp_path):
     run(what, folder)
 
 
-def test_a_file_system_without_locks_is_told(tiny_decoder, ner_corpus, tmp_path, monkeypatch):
-    """In its words, raised by hand; a folder that is only read needs none."""
+@pytest.mark.parametrize("kind", [errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told(kind, tiny_decoder, ner_corpus, tmp_path, monkeypatch):
+    """In its words, raised by hand; a folder that is only read needs none. No marker file takes a lock's place."""
 
     def refuse(descriptor, operation):
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        raise OSError(kind, os.strerror(kind))
 
     what = experiment(tiny_decoder, ner_corpus)
     folder = interrupted(what, tmp_path / "run", 9)
@@ -504,9 +505,9 @@ def test_a_file_system_without_locks_is_told(tiny_decoder, ner_corpus, tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr("simulate.engine.records.fcntl.flock", refuse)
         check_unused(folder)
-        with pytest.raises(OSError, match="Operation not supported") as error, RunFolder(folder, what.resolved()):
+        with pytest.raises(OSError, match=os.strerror(kind)) as error, RunFolder(folder, what.resolved()):
             pass
-    assert one_line(error.value) == f"{folder / '.lock'}: Operation not supported"
+    assert one_line(error.value) == f"{folder / '.lock'}: {os.strerror(kind)}"
     run(what, folder)
 
 
