@@ -113,7 +113,8 @@ def run_race(race: Race, folder: Path, console: Console) -> Path:
 
     Args:
         race: what to run.
-        folder: gets `records.jsonl` and `logs`; `work`, the written workloads, is removed at the end.
+        folder: gets `records.jsonl` and `logs`; `work`, the written workloads and a copy of the packages, is removed at
+            the end.
         console: gets a line a run, with the time that is left.
 
     Returns:
