@@ -385,7 +385,7 @@ def cut_corpus(setting: Setting, rng: np.random.Generator) -> list[Injection]:
 
 
 def two_at_once(first: Setting, second: Setting) -> list[Injection]:
-    """Two runs at the same time with Ray, on an empty cache; a third process asks for the first one's folder."""
+    """Two runs at the same time, on an empty cache; a third process asks for the first one's folder."""
     mark, cache = uuid4().hex, first.folder / "cache"
     environment_ = os.environ | {MARK: mark, "SKIPFL_CACHE": str(cache)}
     arguments = [SKIPFL, "run", "tiny.yaml", "-o", "out"]

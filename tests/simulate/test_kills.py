@@ -4,6 +4,8 @@ import os
 import re
 import sys
 from pathlib import Path
+from unittest.mock import patch
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,23 @@ from simulate.engine.ray_executor import RayExecutor
 from simulate.exchange.aggregation import ExactSum
 from tests import fault_suite, soak
 from tests.command import quick
-from tests.fault_suite import NOT_INJECTED, RAY, Injection, fill, full_disks, full_session, kills, lay_out, own_disk
-from tests.processes import write_config
+from tests.fault_suite import (
+    NOT_INJECTED,
+    RAY,
+    RESULT,
+    Injection,
+    command,
+    fill,
+    full_disks,
+    full_session,
+    gone,
+    kills,
+    lay_out,
+    own_disk,
+    resumptions,
+)
+from tests.kills import Moment, kill_at
+from tests.processes import MARK, forked, write_config
 from tests.runs import experiment, run
 
 
@@ -25,6 +42,32 @@ def test_killed_again_and_again(tmp_path):
     """In a process of its own, at moments drawn from a seed; `make faults` does much more of it."""
     found = kills(lay_out("SCAFFOLD", tmp_path / "run", rounds=3), 3, np.random.default_rng(0))
     assert [injection.lost for injection in found] == ["nothing"] * 3
+
+
+def test_a_run_on_ray_is_killed(tmp_path):
+    """The driver, in its second round; its session goes with it, and the run goes on, here without Ray."""
+    setting, mark = lay_out("FedAvg, Adam at the server", tmp_path / "run", rounds=2, **RAY), uuid4().hex
+    with patch.dict(os.environ, {MARK: mark}):
+        assert kill_at(Moment(2, "training", f"{RESULT} 2"), 0, *command(setting.folder), cwd=setting.folder)
+    gone(mark, agents=False)
+    result = quick("run", "--resume", "out", "engine.executor=serial", cwd=setting.folder)
+    assert result.returncode == 0, result.stderr
+    assert resumptions(setting.folder) == [1]
+    (found,) = setting.compared([setting.of("SIGKILL", "round 2")])
+    assert found.lost == "nothing"
+
+
+def test_two_runs_at_once_share_a_cache(tmp_path):
+    """Two processes that begin together on an empty cache; `make faults` does it with Ray."""
+    settings = [lay_out(name, tmp_path / name, rounds=3) for name in ("SCAFFOLD", "FedPer")]
+    with patch.dict(os.environ, {"SKIPFL_CACHE": str(tmp_path / "cache")}):
+        both = [forked(*command(setting.folder), cwd=setting.folder) for setting in settings]
+    for process, setting in zip(both, settings, strict=True):
+        process.join(120)
+        assert process.exitcode == 0, (setting.folder / "errors").read_text()
+        (found,) = setting.compared([setting.of("another run at the same time", "throughout")])
+        assert found.lost == "nothing"
+    assert not [*(tmp_path / "cache").glob("run-*@*"), *(tmp_path / "cache").glob("*.partial")]
 
 
 def test_a_full_disk_is_one_line_and_room_again_is_enough(tmp_path):
