@@ -266,7 +266,7 @@ bare.main(Path(sys.argv[1]), Path(sys.argv[2]), 2, 1)
 def test_bare_processes_do_not_wait_for_one_that_died(plan, tmp_path):
     """In a process of its own, as in a race: Ray, which other tests have started in this one, takes dead children."""
     command = [sys.executable, "-c", WITHOUT_THE_OTHER, str(plan), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=bare.PATIENCE / 5)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=bare.PATIENCE / 2)
     assert done.returncode == 1
     assert "BrokenBarrierError" in done.stderr
     assert not list(tmp_path.iterdir())
