@@ -287,7 +287,8 @@ def full_disks(setting: Setting, count: int, rng: np.random.Generator) -> list[I
             assert line.startswith("error: out/"), line
             line, _, then = line.partition("; to go on: ")
             assert line.endswith(": No space left on device"), line
-            assert then == "skipfl run --resume out", then
+            begun = (folder / "out" / "config.yaml").is_file()
+            assert then == ("skipfl run --resume out" if begun else "skipfl run tiny.yaml -o out"), then
             assert not (folder / "out" / "summary.json").exists()
             assert not list((folder / "out").rglob(".*.tmp"))
             injections.append(setting.of(f"disk full: {line.removeprefix('error: ')}", moment))
