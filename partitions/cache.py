@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -105,12 +105,17 @@ def _writing(root: Path) -> Iterator[None]:
         ) from error
 
 
-def source_digest(*modules: ModuleType) -> str:
-    """A digest of the source of modules and packages: it changes whenever their code does."""
+def source_digest(*modules: ModuleType, without: Collection[str] = ()) -> str:
+    """A digest of the source of modules and packages: it changes whenever their code does.
+
+    Args:
+        without: names of files and folders of a package that do not count.
+    """
     digest = hashlib.sha256()
     for module in modules:
         assert module.__file__ is not None
         file = Path(module.__file__)
         for source in sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]:
-            digest.update(source.read_bytes())
+            if not {*source.relative_to(file.parent).parts} & {*without}:
+                digest.update(source.read_bytes())
     return digest.hexdigest()

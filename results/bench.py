@@ -48,7 +48,7 @@ def load(file: Path) -> pd.DataFrame:
             | {"workload_title": settings["title"]}
             | {"first_round_seconds": (record.get("round_seconds") or [np.nan])[0]}
             | {"late_seconds_per_round": _late(record.get("round_seconds") or [np.nan])}
-            | {"others_share": (record.get("others_seconds") or 0.0) / record["total_seconds"]}
+            | {"others_share": (record.get("others_seconds") or float("nan")) / record["total_seconds"]}
             | {"main_growth_mb": mains[-1] - mains[0], "score": (record.get("scores") or [np.nan])[-1]}
             | packages
             | {name: record.get("peers", {}).get(name) for name in ("flower", "pfl")}

@@ -451,10 +451,12 @@ def bench(
     contestants = race.check_peers(options.items(peers))
     folder = output or new_folders.make("bench")
     signals.to_go_on = partial(again, folder, output)
-    records = race.run_race(race.Race(found, trained, contestants, repeats, workers), folder, console)
-    runs = results.load(records)
+    with race.held(folder):
+        records = race.run_race(race.Race(found, trained, contestants, repeats, workers), folder, console)
+        runs = results.load(records)
+        written = results.save(runs, folder)
     console.print(results.text(results.comparison(runs)))
-    _wrote(records, *results.save(runs, folder))
+    _wrote(records, *written)
 
 
 @app.command("list")

@@ -1,9 +1,9 @@
 """A trial of an experiment on this machine: a visit of one client, which tells what the whole run will take."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,9 @@ from simulate.engine.cohort import cohort_size
 from simulate.engine.evaluation import Evaluator
 from simulate.engine.executors import Executor, Task, processors, workers_wanted
 from simulate.engine.faults import FaultSettings
-from simulate.engine.job import ClientReport, Job, ModelFacts
+from simulate.engine.job import Job, ModelFacts
 from simulate.engine.make import make_executor
 from simulate.engine.memory import peak_mb, reset_peak
-from simulate.engine.prefix_cache import PrefixCounts
 from simulate.experiment import job_of, prepare
 from simulate.method import Turn
 from simulate.plan import size, with_estimate
@@ -42,6 +41,7 @@ class Trial:
         examples: that it holds; `steps`: that it takes.
         first: seconds of each stage (`simulate.engine.job.STAGES`) of its first visit; `again`: of its second, for
             which the outcome of frozen blocks has been kept.
+        measure: seconds of measuring importance at its examples; 0 where the method does not.
         score: seconds of one evaluation of validation and test, as far as a part of it tells.
         kept_bytes: of the hidden states of all examples, where the outcome of frozen blocks is kept; `limit_gb`: the
             most that may be.
@@ -49,7 +49,8 @@ class Trial:
         device_bytes: memory of the GPU, or of the machine.
         devices: GPUs, or 1 where there is none.
         cores: that there are for workers.
-        visits: of all clients in all rounds; `visit_steps`: the mean steps of one.
+        visits: of all clients in all rounds; `measured`: those at whose beginning importance is measured.
+        visit_steps: the mean steps of one.
         shown: training examples that are visited at all, about.
         scores: evaluations of a model in the whole run: the global one, or in the end each client's.
         workers: that the settings ask for.
@@ -59,6 +60,7 @@ class Trial:
     steps: int
     first: Mapping[str, float]
     again: Mapping[str, float]
+    measure: float
     score: float
     kept_bytes: int
     limit_gb: float
@@ -67,6 +69,7 @@ class Trial:
     devices: int
     cores: int
     visits: int
+    measured: int
     visit_steps: float
     shown: int
     scores: int
@@ -83,7 +86,8 @@ class Trial:
         step = self.again["steps"] / self.steps
         each = self.again["load"] + self.again["prefix"] + self.visit_steps * step + self.again["send"]
         frozen = max(0.0, self.first["prefix"] - self.again["prefix"]) / self.examples  # once for each example
-        return (self.visits * each + self.shown * frozen) / self.workers
+        measuring = self.measured * self.visit_steps * self.measure / self.steps
+        return (self.visits * each + self.shown * frozen + measuring) / self.workers
 
     @property
     def evaluation_seconds(self) -> float:
@@ -95,6 +99,8 @@ class Trial:
         first, again, step = sum(self.first.values()), sum(self.again.values()), self.again["steps"] / self.steps
         whole = self.training_seconds + self.evaluation_seconds
         kept = f"{size(self.kept_bytes)} of hidden states in all, prefix_cache.limit_gb = {self.limit_gb:g}"
+        if self.kept_bytes > 1e9 * self.limit_gb:
+            kept += ": not all is kept, and the run takes longer than forecast"
         return [
             (
                 "measured",
@@ -133,9 +139,13 @@ def measure(experiment: Experiment) -> Trial:
         job = replace(run, shards=(sample,), train=train, faults=FaultSettings())
         workers.start(job)
         facts: ModelFacts = workers.first("facts")
-        first, again = (_visit(workers, job, facts, number) for number in (1, 2))
+        unmeasured = (0.0,) * len(facts.structure.blocks)
+        turn = Turn(job.seed, job.rounds, job.rounds, 0, unmeasured)  # the last: after any warm-up
+        first, again = (_visit(workers, "train", job, turn)[0] for _ in range(2))
+        measured = [number for number in range(1, job.rounds + 1) if job.method.measure(replace(turn, round=number))]
         scored = {name: run.splits[name] for name in ("validation", "test")}
         evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
+        here = 1 if experiment.engine.address else processors(workers.device)  # what a cluster has is not known here
         clients = len(run.shards)
         visits = experiment.rounds * cohort_size(experiment.cohort, clients)
         return Trial(
@@ -143,15 +153,17 @@ def measure(experiment: Experiment) -> Trial:
             steps=again.steps,
             first=first.stages,
             again=again.stages,
+            measure=_visit(workers, "measure", job, turn)[1] if job.method.measure(turn) else 0.0,
             score=_score(workers, evaluator),
-            kept_bytes=_kept(run, facts, workers.first("prefix_counts")),
+            kept_bytes=_subwords(run) * workers.first("prefix_counts").bytes_each,
             limit_gb=experiment.prefix_cache.limit_gb,
             **_memory(workers.device, experiment.engine.threads),
             visits=visits,
+            measured=visits // experiment.rounds * len(measured),
             visit_steps=_mean_steps(run),
             shown=round(min(1.0, visits / clients) * len(lengths)),
             scores=1 + -(-experiment.rounds // experiment.evaluate.every) * (clients if facts.scope.personal else 1),
-            workers=workers_wanted(experiment.engine, workers.device, processors(workers.device)),
+            workers=workers_wanted(experiment.engine, workers.device, here),
         )
 
 
@@ -161,12 +173,12 @@ def _spread(lengths: np.ndarray, count: int) -> np.ndarray:
     return order[np.linspace(len(order) - 1, 0, min(count, len(order))).astype(int)]
 
 
-def _visit(workers: Executor, job: Job, facts: ModelFacts, number: int) -> ClientReport:
-    unmeasured = (0.0,) * len(facts.structure.blocks)
-    turn = Turn(job.seed, number, max(2, job.rounds), 0, unmeasured)
-    results, _ = workers.visit([Task("train", (turn, len(job.shards[0])), 0, number)])
-    report: ClientReport = results[0]
-    return report
+def _visit(workers: Executor, what: str, job: Job, turn: Turn) -> tuple[Any, float]:
+    """What comes of a visit of the trial's client, and its seconds."""
+    clock = Clock()
+    results, _ = workers.visit([Task(what, (turn, len(job.shards[0])), 0, turn.round)])
+    clock.lap(what)
+    return results[0], clock.seconds[what]
 
 
 def _score(workers: Executor, evaluator: Evaluator) -> float:
@@ -174,20 +186,18 @@ def _score(workers: Executor, evaluator: Evaluator) -> float:
     total = 0.0
     for name in evaluator.splits:
         chunks = [chunk for split, chunk in evaluator.batches if split == name]
-        task = Task("evaluate", (name, chunks[len(chunks) // 2]))
-        list(workers.run([task]))
-        clock = Clock()
-        list(workers.run([task]))
-        clock.lap("evaluate")
+        middle = chunks[len(chunks) // 2]
+        for chunk in (chunks[0], middle, middle):  # the first are the longest: they need the most memory
+            clock = Clock()
+            list(workers.run([Task("evaluate", (name, chunk))]))
+            clock.lap("evaluate")
         total += clock.seconds["evaluate"] * len(chunks)
     return total
 
 
-def _kept(job: Job, facts: ModelFacts, counts: PrefixCounts) -> int:
-    """Bytes of the hidden states of all splits, at the width that the model has; 0 where none are kept."""
-    width = json.loads(facts.config)["hidden_size"] if counts.blocks else 0
-    subwords = sum(int(split.lengths.sum()) for split in job.splits.values())
-    return subwords * width * getattr(torch, job.prefix_cache.dtype).itemsize
+def _subwords(job: Job) -> int:
+    """Of all splits."""
+    return sum(int(split.lengths.sum()) for split in job.splits.values())
 
 
 def _mean_steps(job: Job) -> float:

@@ -20,6 +20,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from simulate.bench.measured import tell
 from simulate.bench.workloads import WORKLOADS
+from simulate.seeds import torch_draws
 
 TURNS = 8
 TEXTS, SUBWORDS = 8, 64
@@ -36,9 +37,9 @@ def make_model(hidden: int) -> LlamaForSequenceClassification:
         "num_attention_heads": hidden // 32,
         "num_key_value_heads": hidden // 64,
     }
-    torch.manual_seed(0)
     config = LlamaConfig(**shape | scaled, num_labels=5, pad_token_id=0, use_cache=False)
-    return LlamaForSequenceClassification(config).train()
+    with torch_draws(0, "model"):
+        return LlamaForSequenceClassification(config).train()
 
 
 def stepper(hidden: int, way: str) -> Callable[[], float]:
@@ -48,8 +49,9 @@ def stepper(hidden: int, way: str) -> Callable[[], float]:
         for block in model.model.layers:
             block.compile()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, foreach=True)
-    ids = torch.randint(1, model.config.vocab_size, (TEXTS, SUBWORDS))
-    labels = torch.randint(5, (TEXTS,))
+    with torch_draws(0, "texts"):
+        ids = torch.randint(1, model.config.vocab_size, (TEXTS, SUBWORDS))
+        labels = torch.randint(5, (TEXTS,))
 
     def step() -> float:
         started = time.perf_counter()

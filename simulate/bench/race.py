@@ -107,7 +107,7 @@ def check_peers(names: Iterable[str]) -> list[str]:
 
 
 def run_race(race: Race, folder: Path, console: Console) -> Path:
-    """Run whatever of a race a folder does not hold yet, and append to its records.
+    """Run whatever of a race a folder does not hold yet, and append to its records; it is to be `held`.
 
     A repetition counts as a whole: one in which a contestant is missing or failed is run anew.
 
@@ -121,33 +121,9 @@ def run_race(race: Race, folder: Path, console: Console) -> Path:
         The file of the records.
 
     Raises:
-        BenchError: if the folder holds records of a workload with other numbers, or what is no record, or another
-            process is writing it.
+        BenchError: if the folder holds records of a workload with other numbers, or what is no record.
     """
     (folder / "logs").mkdir(parents=True, exist_ok=True)
-    with _held(folder):
-        return _run_held(race, folder, console)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Within the block no other process writes the folder; the system lets go of it however this one ends."""
-    lock = process_lock(folder / LOCK)
-    try:
-        with named(folder / LOCK):
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise BenchError(
-            f"{folder}: another process is writing this benchmark; wait for it, or give another folder with -o"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _run_held(race: Race, folder: Path, console: Console) -> Path:
-    """What `run_race` does, in a folder that is held."""
     file, work = folder / "records.jsonl", folder / "work"
     kept = _kept(race, file, console)
     done = {(record["workload"], record["variant"], record["repeat"]) for record in kept}
@@ -180,6 +156,28 @@ def _run_held(race: Race, folder: Path, console: Console) -> Path:
     return file
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Within the block no other process writes the folder; the system lets go of it however this one ends.
+
+    Raises:
+        BenchError: if another process does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = process_lock(folder / LOCK)
+    try:
+        with named(folder / LOCK):
+            lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BenchError(
+            f"{folder}: another process is writing this benchmark; wait for it, or give another folder with -o"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _order(contestants: Sequence[str], repeat: int) -> list[str]:
     """Another one begins in each repetition, so that none always runs after the same."""
     first = (repeat - 1) % len(contestants)
@@ -195,7 +193,7 @@ def _kept(race: Race, file: Path, console: Console) -> list[dict[str, Any]]:
     for record in records:
         name = record["workload"]
         if name in race.workloads and record["settings"] != _settings(race, race.workloads[name]):
-            raise BenchError(f"{file}: holds workload {name} with other numbers; choose another folder with -o")
+            raise BenchError(f"{file}: holds workload {name} with other settings; choose another folder with -o")
     finished: dict[tuple[str, str, int], set[str]] = {}
     for record in records:
         if record["status"] == "ok":
@@ -210,7 +208,7 @@ def _kept(race: Race, file: Path, console: Console) -> list[dict[str, Any]]:
 
     kept = [record for record in records if whole(record)]
     if again := len(records) - len(kept):
-        console.print(f"{file}: {again} runs are done again, as not all contestants finished in their repetition")
+        console.print(f"{file}: measured again, of repetitions that lack a contestant: {again}")
     if again or cut:
         write_text(file, "".join(json.dumps(record) + "\n" for record in kept))
     return kept
@@ -239,7 +237,7 @@ def _read(file: Path) -> tuple[list[dict[str, Any]], bool]:
 
 def _settings(race: Race, workload: Workload) -> dict[str, Any]:
     """The numbers of a workload as records keep them."""
-    return json.loads(json.dumps(asdict(workload) | {"workers": race.workers}))
+    return json.loads(json.dumps(asdict(workload) | {"workers": race.workers, "floor": MEMORY}))
 
 
 def _written(workload: Workload, name: str, variant: str, work: Path) -> Path:

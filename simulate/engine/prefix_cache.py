@@ -58,7 +58,7 @@ class PrefixCounts:
     Attributes:
         blocks: below the first trained one.
         why_not: why there is no cache; empty where there is one.
-        bytes_kept: of all hidden states that there is room for, on each machine.
+        bytes_kept: of all hidden states that there is room for, on each machine; `bytes_each`: of those of a sub-word.
         asked: windows that were trained on or evaluated; `served`: those of them that there is room for, whose states
             were kept, or made for it and then kept.
         first: windows that were asked for when their states had not been made yet.
@@ -69,6 +69,7 @@ class PrefixCounts:
     blocks: int
     why_not: str
     bytes_kept: int = 0
+    bytes_each: int = 0
     asked: int = 0
     served: int = 0
     first: int = 0
@@ -104,7 +105,8 @@ class PrefixCache:
         self.width = width
         self.lengths = {name: split.lengths for name, split in splits.items()}
         self.first, rows = self._places(splits, shards, int(settings.limit_gb * 1e9) // (width * self.dtype.itemsize))
-        self.bytes_kept = rows * width * self.dtype.itemsize
+        self.bytes_each = width * self.dtype.itemsize
+        self.bytes_kept = rows * self.bytes_each
         windows = sum(len(first) for first in self.first.values())
         try:
             self._states = folder.tensor("states", rows * width, self.dtype).view(rows, width)

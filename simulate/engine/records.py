@@ -17,7 +17,6 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -50,6 +49,11 @@ DECISIVE = ("python", "packages", "platform", "processor", "commit", "code", "de
 """What of an environment may decide the last bits of a result."""
 
 
+CODE = source_digest(baselines, partitions, simulate, without=("bench", "cli.py", "pretraining"))
+"""The SHA-256 of the sources, as this process began, that decide what comes out of a run: edits are noticed, committed
+or not."""
+
+
 class RunFolderError(ValueError):
     """A run folder that cannot be written to, or gone on from; the message names it."""
 
@@ -80,7 +84,7 @@ class RecordedRun:
     def rounds(self) -> int:
         """Of how many rounds rounds.csv tells, beside the untrained model, which is round 0."""
         file = self.path / "rounds.csv"
-        return max(0, len(file.read_bytes().splitlines()) - 2) if file.is_file() else 0
+        return max(0, file.read_bytes().count(b"\n") - 2) if file.is_file() else 0
 
     def require_partition(self, record: Mapping[str, Any]) -> None:
         """Refuse another partition.json than the one that is there, if there is one; what it does not tell may be new.
@@ -421,7 +425,7 @@ def environment() -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(status) if (status := _git("status", "--porcelain")) is not None else None,
-        "code": _code(),
+        "code": CODE,
         "platform": platform.platform(),
         "processor": _processor(),
         "cpus": os.cpu_count(),
@@ -429,12 +433,6 @@ def environment() -> dict[str, Any]:
         "process": os.getpid(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
-
-
-@cache  # the code that this process began with
-def _code() -> str:
-    """The SHA-256 of the sources that decide what comes out of a run: edits are noticed, committed or not."""
-    return source_digest(baselines, partitions, simulate)
 
 
 def _processor() -> str:

@@ -98,7 +98,7 @@ class Worker:
         if why_not:
             return None, None, PrefixCounts(0, why_not)
         cache = PrefixCache(self.folder, job.prefix_cache, job.splits, job.shards, prefix.width())
-        return prefix, cache, PrefixCounts(blocks, "", cache.bytes_kept)
+        return prefix, cache, PrefixCounts(blocks, "", cache.bytes_kept, cache.bytes_each)
 
     def facts(self) -> ModelFacts:
         """What the prepared model is made of; call before any training."""
