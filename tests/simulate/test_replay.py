@@ -142,12 +142,14 @@ def test_under_the_debugger(interrupted, tmp_path):
     """As the help says; `--stop` is where the visit begins."""
     folder = interrupted.parent / "whole"
     command = ["replay", folder, "--round", 1, "--client", _member(folder, 1), "--stop"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONBREAKPOINT"}  # Ray's, of others
     result = subprocess.run(
         [sys.executable, "-m", "pdb", "-c", "continue", "-m", "simulate.cli", *map(str, command)],
         input="p f'{client} of {present}'\ncontinue\nquit\n",
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        env=environment,
         timeout=300,
     )
     assert "server.py" in result.stdout
