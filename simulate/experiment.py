@@ -170,7 +170,7 @@ def run(
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             if not (folder / "summary.json").is_file():  # with it, the run is complete
                 with suppress(OSError):  # on a full disk the record stays as it was: running
-                    records.status(*(("interrupted",) if stopped else ("failed", recorded(error))))
+                    records.status("interrupted" if stopped else "failed", None if stopped else recorded(error))
             raise
         tidy(folder)
     return summary
