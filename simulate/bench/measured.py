@@ -14,7 +14,7 @@ def tell(rows: Sequence[Mapping[str, object]], forms: Mapping[str, str], output:
     """Print rows as Markdown, columns in their forms where they have one, and write them unrounded if asked."""
     table = pd.DataFrame(rows)
     shown = pd.DataFrame({name: table[name].map(forms.get(str(name), "{}").format) for name in table})
-    console.print(tables.markdown(shown))
+    console.print(tables.markdown(shown), soft_wrap=True)
     if output:
         write(output, table.to_csv(index=False))
         console.print(f"wrote {output}")
