@@ -65,11 +65,10 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a workload, variant and contestant, in the order in which they first ran.
 
     Seconds and start-up are medians over the repetitions, with the smallest and largest; memory, steps and the distance
-    of the weights the largest. `to_skipfl` and
-    `to_bare` are seconds per round in parts of those of skipfl, or of the bare processes, in the same repetition:
-    median, smallest and largest of these ratios; `late_...` are the same of the last quarter of the rounds. `client_ms`
-    is the time of a process per client and round, and
-    `overhead_ms` what it has over that of the bare loop with as many processes.
+    of the weights the largest. `to_skipfl` and `to_bare` are seconds per round in parts of those of skipfl, or of the
+    bare processes, in the same repetition: median, smallest and largest of these ratios; `late_...` are the same of the
+    last quarter of the rounds. `client_ms` is the time of a process per client and round, and `overhead_ms` what it has
+    over that of the bare loop with as many processes.
     """
     finished = runs[runs["status"] == "ok"].copy()
     finished["client_ms"] = 1000 * finished["seconds_per_round"] * finished["workers"] / finished["cohort"]

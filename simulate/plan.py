@@ -14,7 +14,7 @@ from partitions.reader import CorpusReader
 from simulate.clients.tasks import TASKS
 from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
-from simulate.engine.executors import MemoryShortageError
+from simulate.engine.executors import MemoryShortageError, resolve_device
 from simulate.engine.prefix_cache import kept_blocks
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Scope, Turn
@@ -148,8 +148,8 @@ def make_plan(experiment: Experiment) -> Plan:
     channel = Float32Channel()
     clients = 1 if experiment.method.pooled else experiment.partition.clients
     cohort = cohort_size(experiment.cohort, clients)
-    on_gpu = torch.cuda.is_available() if experiment.engine.device == "auto" else experiment.engine.device == "cuda"
-    device = "cuda" if on_gpu else "cpu"
+    wanted = experiment.engine.device  # which need not be here
+    device = resolve_device(wanted) if wanted == "auto" else wanted
     uploads, choices = zip(*_transfers(experiment, structure, shapes, clients), strict=True)
     return Plan(
         method=experiment.method.label(structure),

@@ -1,6 +1,5 @@
 """A trial of an experiment on this machine: a visit of one client, which tells what the whole run will take."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,7 @@ from simulate.engine.executors import Executor, Task, processors, workers_wanted
 from simulate.engine.faults import FaultSettings
 from simulate.engine.job import Job, ModelFacts
 from simulate.engine.make import make_executor
-from simulate.engine.memory import peak_mb, reset_peak
+from simulate.engine.memory import machine_bytes, peak_mb, reset_peak
 from simulate.experiment import job_of, prepare
 from simulate.method import Turn
 from simulate.plan import size, with_estimate
@@ -215,8 +214,7 @@ def _memory(device: str, threads: int) -> dict[str, int]:
         taken = torch.cuda.max_memory_reserved() + CUDA_CONTEXT
         whole = torch.cuda.get_device_properties(0).total_memory
         return {"worker_bytes": taken, "device_bytes": whole, "devices": processors("cuda"), "cores": cores}
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {"worker_bytes": int(1e6 * peak_mb()), "device_bytes": whole, "devices": 1, "cores": cores}
+    return {"worker_bytes": int(1e6 * peak_mb()), "device_bytes": machine_bytes(), "devices": 1, "cores": cores}
 
 
 def _duration(seconds: float) -> str:

@@ -24,6 +24,8 @@ from simulate.bench.contestants.shared import FINAL, OUTCOME
 from simulate.bench.launch import Finished, launch
 from simulate.bench.plan import write_material, write_plan
 from simulate.bench.workloads import Workload
+from simulate.engine.executors import processors
+from simulate.engine.memory import machine_bytes
 from simulate.engine.ray_executor import HUGE_PAGES
 from simulate.engine.records import LOCK, environment
 from simulate.files import named, write_text
@@ -398,8 +400,8 @@ def machine() -> dict[str, Any]:
     found = environment()
     facts = {key: found[key] for key in ("start", "python", "packages", "commit", "dirty", "platform", "processor")}
     return facts | {
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_mb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6),
+        "cpus": processors("cpu"),
+        "memory_mb": round(machine_bytes() / 1e6),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 

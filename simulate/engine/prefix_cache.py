@@ -104,8 +104,8 @@ class PrefixCache:
         self.dtype: torch.dtype = getattr(torch, settings.dtype)
         self.width = width
         self.lengths = {name: split.lengths for name, split in splits.items()}
-        self.first, rows = self._places(splits, shards, int(settings.limit_gb * 1e9) // (width * self.dtype.itemsize))
         self.bytes_each = width * self.dtype.itemsize
+        self.first, rows = self._places(splits, shards, int(settings.limit_gb * 1e9) // self.bytes_each)
         self.bytes_kept = rows * self.bytes_each
         windows = sum(len(first) for first in self.first.values())
         try:

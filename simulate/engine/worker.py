@@ -350,8 +350,9 @@ class Worker:
         if self.cache is None or not self.cache.keeps(split, needed):
             return
         assert self.prefix is not None
-        self.counts.first += self.cache.lacking(split, needed)
-        for windows in groups:
+        lacking = self.cache.lacking(split, needed)
+        self.counts.first += lacking
+        for windows in groups if lacking else ():
             if self.cache.lacking(split, windows):
                 batch = self._collate(split, windows)
                 del batch["labels"]
