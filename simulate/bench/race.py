@@ -11,14 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
 import simulate
 from partitions.cache import VARIABLE
-from partitions.locks import process_lock
 from simulate.bench import BenchError, environments
 from simulate.bench.contestants.shared import FINAL, OUTCOME
 from simulate.bench.launch import Finished, launch
@@ -27,8 +25,9 @@ from simulate.bench.workloads import Workload
 from simulate.engine.executors import processors
 from simulate.engine.memory import machine_bytes
 from simulate.engine.ray_executor import HUGE_PAGES
-from simulate.engine.records import LOCK, environment
+from simulate.engine.records import environment
 from simulate.files import named, write_text
+from simulate.one_writer import hold
 from simulate.registry import suggest
 
 OURS = "skipfl"
@@ -166,14 +165,8 @@ def held(folder: Path) -> Iterator[None]:
         BenchError: if another process does.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = process_lock(folder / LOCK)
-    try:
-        with named(folder / LOCK):
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise BenchError(
-            f"{folder}: another process is writing this benchmark; wait for it, or give another folder with -o"
-        ) from error
+    used = f"{folder}: another process is writing this benchmark; wait for it, or give another folder with -o"
+    lock = hold(folder, BenchError(used))
     try:
         yield
     finally:

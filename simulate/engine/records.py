@@ -6,7 +6,6 @@ the process ends, however it ends.
 """
 
 import csv
-import fcntl
 import hashlib
 import json
 import os
@@ -24,13 +23,12 @@ from types import TracebackType
 from typing import Any, Literal
 
 import yaml
-from filelock import FileLock, Timeout
 
 import baselines
 import partitions
 import simulate
 from partitions.cache import source_digest
-from partitions.locks import process_lock
+from simulate import one_writer
 from simulate.files import named, sync, whole, write_json, write_text
 
 PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
@@ -39,7 +37,6 @@ TABLES = ("rounds.csv", "clients.csv", "client_scores.csv")
 
 RECORDS = ("config.yaml", "environment.json", "partition.json", *TABLES, "summary.json")
 
-LOCK = ".lock"
 
 WHERE = ("executor", "workers", "address", "checkpoint_every")
 """Settings of the engine that change nothing in what comes out of a run."""
@@ -209,7 +206,7 @@ class RunFolder(RecordedRun):
     ) -> None:
         super().__init__(path, config)
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = _hold(path)
+        self._lock = one_writer.hold(path, _used(path))
         try:
             self.interrupted = state_of(path, config) == "interrupted"
             self._environment = environment() | where
@@ -324,7 +321,7 @@ def check_free(path: Path) -> None:
             be written to, or either is a link to nothing.
     """
     try:
-        if path.is_dir() and {file.name for file in path.iterdir()} - {LOCK, ".config.yaml.tmp"}:
+        if path.is_dir() and {file.name for file in path.iterdir()} - {one_writer.LOCK, ".config.yaml.tmp"}:
             raise RunFolderError(f"{path}: already exists and is not empty; choose another folder with -o")
         above = next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
     except OSError as error:
@@ -342,22 +339,12 @@ def check_unused(path: Path) -> None:
     Raises:
         RunFolderError: if it is.
     """
-    if not (path / LOCK).exists():
-        return
-    descriptor = os.open(path / LOCK, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise _used(path) from error
-    except OSError:
-        pass  # no such locks on this file system; whoever writes is told by `_hold`
-    finally:
-        os.close(descriptor)
+    one_writer.check_not_held(path, _used(path))
 
 
 def tidy(path: Path) -> None:
     """Remove from the folder of a finished run what only an unfinished one needs, when all else is on the disk."""
-    checkpoint, lock = path / "checkpoint", path / LOCK
+    checkpoint, lock = path / "checkpoint", path / one_writer.LOCK
     if not checkpoint.exists() and not lock.exists():
         return
     for folder in (path / "model", path):
@@ -365,16 +352,6 @@ def tidy(path: Path) -> None:
             sync(folder)
     shutil.rmtree(checkpoint, ignore_errors=True)
     lock.unlink(missing_ok=True)
-
-
-def _hold(path: Path) -> FileLock:
-    held = process_lock(path / LOCK)
-    try:
-        with named(path / LOCK):
-            held.acquire(timeout=0)
-    except Timeout as error:
-        raise _used(path) from error
-    return held
 
 
 def _used(path: Path) -> RunFolderError:
