@@ -17,16 +17,13 @@ from simulate.engine.executors import Executor, Task, processors, workers_wanted
 from simulate.engine.faults import FaultSettings
 from simulate.engine.job import Job, ModelFacts
 from simulate.engine.make import make_executor
-from simulate.engine.memory import machine_bytes, peak_mb, reset_peak
+from simulate.engine.memory import CUDA_CONTEXT, machine_bytes, peak_mb, reset_peak
 from simulate.experiment import job_of, prepare
 from simulate.method import Turn
 from simulate.plan import size, with_estimate
 
 BATCHES = 8
 """Of the trial's visit."""
-
-CUDA_CONTEXT = 600_000_000
-"""Bytes that each process takes of a GPU beside its tensors, about."""
 
 
 @dataclass(frozen=True)

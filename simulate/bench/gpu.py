@@ -4,14 +4,17 @@
     python -m simulate.bench.gpu -o runs/gpu --tiny     the same on the CPU with a tiny model: does it run?
 
 Needs torch, transformers and pydantic, for LoRA also peft; no Ray, no corpus, no weights: they are random, and so are
-the texts. Workers are processes that share the GPU, and this file is their server: it hands out clients, adds their
-sums up and sends the average back, as the engine's server does, without evaluation and records.
+the texts, each of whose tokens has a label. Workers are processes that share the GPU, and this file is their server: it
+hands out clients, adds their sums up and sends the average back, without evaluation and records. Where there are
+several, sums and averages go through pipes, by value, while the engine shares them in memory: of a round then only
+"training" is as in the engine.
 
 Model-FLOPs utilisation counts the work that training needs, no more, as in PaLM (arXiv 2204.02311, appendix B). With n
 weights in the matrices of a block, d its width and s the tokens of a text, a token costs
 
     2 n + 4 s d    forward, in each block that is run (all of them, or those above the cached prefix)
-    2 n + 8 s d    backward through each block from the lowest trained one up
+    2 n + 8 s d    backward through each block from the lowest trained one up, in that one without the 2 n of its query,
+                   key and value weights if nothing before them is trained, not even the norm that they follow
     2 n            for the gradients of each block whose weights are trained (LoRA: 2 for each weight of an adapter)
 
 and utilisation is that, times tokens per second, in parts of the peak: the data sheet's dense bfloat16 rate of the GPU,
@@ -19,12 +22,15 @@ or for others (and CPUs) the rate at which this machine multiplies large bfloat1
 """
 
 import argparse
+import gc
 import importlib.util
 import json
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -43,28 +49,43 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import AutoModelForSequenceClassification, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForTokenClassification, LlamaConfig, PreTrainedTokenizerFast
 
 from baselines.aggregation.mean import Mean
 from baselines.fedavg import FedAvg
 from baselines.layer_skipping import LayerSkipping
 from baselines.server.average import Average
 from simulate import seeds
+from simulate.clients.tasks import iob2_tags
 from simulate.clients.training import TrainSettings
 from simulate.engine.faults import FaultSettings
-from simulate.engine.job import Job, ModelFacts
+from simulate.engine.job import ClientReport, Job, ModelFacts
+from simulate.engine.memory import keep_to_share
 from simulate.engine.prefix_cache import PrefixCacheSettings
 from simulate.engine.worker import Worker
 from simulate.exchange.channel import Float32Channel, State
+from simulate.files import write_json, write_text
 from simulate.method import Method, Turn
 from simulate.models.backbone import ModelSettings
 from simulate.models.encoded import Encoded
 
-PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
-"""Part of a GPU's name -> dense bfloat16 FLOP a second by its data sheet (without sparsity)."""
-LABELS = ("one", "two", "three", "four", "five")
-SHORT, LONG = 2, 10
-"""Examples, in the largest batches, of the two clients whose difference in time is that of the steps alone."""
+PEAKS = {
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+}
+"""Words of a GPU's name -> dense bfloat16 FLOP a second by its data sheet (without sparsity)."""
+LABELS = ("one", "two")
+"""Types of entities: five tags."""
+EXAMPLES = 2
+"""Of each client, in the largest batches."""
+VISITS = 3
+"""Timed visits of one client, whose median counts."""
 UNKNOWN_SECONDS = 60.0
 """What a case is expected to take that has not been measured before."""
 CONFIG = Path(__file__).parents[1] / "models" / "configs" / "llama-3.2-1b.json"
@@ -75,7 +96,7 @@ class Size:
     """Attributes:
     tokens: of each text.
     batches: texts a step, the largest first; the first that fits is taken.
-    clients: of a round, with as many examples each as `SHORT` of the largest batches.
+    clients: of a round.
     workers: numbers of workers to try.
     layers: trained ones of the layer-skipping cases.
     """
@@ -132,7 +153,7 @@ class Workers:
         self.count = count
         self._context = multiprocessing.get_context("spawn")
         self._others: list[tuple[Any, Connection]] = []
-        self._worker: Worker | None = None
+        self._own = Resident()
         if count > 1:
             for _ in range(count):
                 here, there = self._context.Pipe()
@@ -166,7 +187,6 @@ class Workers:
 
     def close(self) -> None:
         self._everywhere("stop")
-        self._worker = None
         for process, connection in self._others:
             connection.close()
             process.join(30)
@@ -184,8 +204,7 @@ class Workers:
 
     def _call(self, place: int, method: str, *arguments: Any) -> Any:
         if not self._others:
-            self._worker, result = _perform(self._worker, method, arguments)
-            return result
+            return self._own.call(method, arguments)
         connection = self._others[place][1]
         _send(connection, (method, arguments))
         kind, result = _receive(connection)
@@ -205,44 +224,55 @@ def _receive(connection: Connection) -> Any:
     return pickle.loads(connection.recv_bytes())
 
 
+class Resident:
+    """The worker of a process."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+
+    def call(self, method: str, arguments: tuple[Any, ...] = ()) -> Any:
+        """What a call gives; `start` and `stop` let go of the worker there is, and of its memory, first."""
+        if method in ("start", "stop"):
+            self._let_go()
+            if method == "start":
+                self.worker = Worker(*arguments)
+            return None
+        assert self.worker is not None
+        if method == "peak_mb":
+            return torch.cuda.max_memory_reserved() / 1e6 if torch.cuda.is_available() else self.worker.peak()[1]
+        result = getattr(self.worker, method)(*arguments)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return result
+
+    def _let_go(self) -> None:
+        if self.worker is not None:
+            self.worker.close()
+        self.worker = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
 def _serve(connection: Connection, count: int) -> None:
     """What a worker's process does until it is told to stop; it fills no more than its share of the GPU, as one of so
     many of the engine's.
     """
     if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(1 / count)
-    worker: Worker | None = None
+        keep_to_share(1 / count)
+    resident = Resident()
     method = ""
     while method != "stop":
         try:
             method, arguments = _receive(connection)
-            worker, result = _perform(worker, method, arguments)
-            _send(connection, ("result", result))
+            _send(connection, ("result", resident.call(method, arguments)))
         except EOFError:
             return
         except torch.OutOfMemoryError as error:
             _send(connection, ("memory", str(error).partition("\n")[0]))
         except Exception as error:
             _send(connection, ("error", f"{type(error).__name__}: {error}"))
-
-
-def _perform(worker: Worker | None, method: str, arguments: tuple[Any, ...]) -> tuple[Worker | None, Any]:
-    """One call; the worker from now on, and what the call gave."""
-    if method in ("start", "stop"):
-        if worker:
-            worker.close()
-        worker = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        return (Worker(*arguments) if method == "start" else None), None
-    if method == "peak_mb":
-        assert worker is not None
-        return worker, torch.cuda.max_memory_reserved() / 1e6 if torch.cuda.is_available() else worker.peak()[1]
-    result = getattr(worker, method)(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return worker, result
 
 
 class Bench:
@@ -265,8 +295,10 @@ class Bench:
         self.fitting: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
 
-    def run(self, said: Callable[[str], None]) -> None:
-        """All cases with one worker, then with more; a case for which no time is left is named in its row."""
+    def run(self, on_row: Callable[[Mapping[str, Any]], None]) -> None:
+        """All cases with one worker, then with more; a row says of a case that there was no time for it, or what went
+        wrong.
+        """
         for count in self.size.workers:
             workers = Workers(count)
             for case in cases(self.size):
@@ -278,7 +310,7 @@ class Bench:
                     row |= self._measure(workers, case)
                     self.taken[case.name] = time.monotonic() - begin
                 self.rows.append(row)
-                said(_line(row))
+                on_row(row)
             workers.close()
 
     def _measure(self, workers: Workers, case: Case) -> dict[str, Any]:
@@ -291,6 +323,8 @@ class Bench:
                 found = self._measure_with(workers, case, batch)
             except torch.OutOfMemoryError:
                 continue
+            except (RuntimeError, EOFError, OSError) as error:  # of CUDA, or a worker that has ended
+                return {"note": f"failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}"}
             self.fitting.setdefault(case.name, batch)
             return found
         return {"note": f"out of memory with {self.size.batches[-1] * self.size.tokens} tokens a step"}
@@ -302,13 +336,10 @@ class Bench:
         facts: ModelFacts = workers.first("facts")
         state: State = workers.first("initial")
         found: dict[str, Any] = {"tokens_per_step": batch * self.size.tokens, "start_s": time.monotonic() - began}
-        clients = range(2, 2 + self.size.clients)
         if workers.count == 1:
-            self._visit(workers, 1, 0)  # kernels are chosen, and the prefix is filled
-            self._visit(workers, 1, 1)
-            short, long = (self._visit(workers, 2, client) for client in (0, 1))
-            steps_of_one = self.size.batches[0] // batch
-            step = (long - short) / ((LONG - SHORT) * steps_of_one)
+            self._visit(workers, 1)  # kernels are chosen, and the prefix is filled
+            visits = [self._visit(workers, 2 + number) for number in range(VISITS)]
+            step = statistics.median(report.stages["steps"] / report.steps for report, _ in visits)
             rate = found["tokens_per_step"] / step
             flops = token_flops(facts, self.size.tokens, case.cached)
             found |= {
@@ -316,50 +347,51 @@ class Bench:
                 "tokens_per_s": rate,
                 "flops_per_token": flops,
                 "utilisation": rate * flops / self.peak,
-                "exchange_s": short - SHORT * steps_of_one * step,
+                "exchange_s": statistics.median(seconds - report.stages["steps"] for report, seconds in visits),
             }
         if case.cached or workers.count > 1:  # with one worker all else is warm by now
-            begin = time.monotonic()
-            state = self._round(workers, 3, clients, state)
-            found["first_round_s"] = time.monotonic() - begin
-        begin = time.monotonic()
-        self._round(workers, 4, clients, state)
-        found["round_s"] = time.monotonic() - begin
+            state, found["first_round_s"], _ = self._round(workers, 7, state)
+        _, found["round_s"], found["training_s"] = self._round(workers, 8, state)
         found["peak_mb"] = sum(workers.all("peak_mb"))
         return found
 
-    def _visit(self, workers: Workers, number: int, client: int) -> float:
-        """Seconds of one client's local training, with encoding and adding up of its update."""
+    def _visit(self, workers: Workers, number: int) -> tuple[ClientReport, float]:
+        """The report of client 0, and the seconds of its visit, encoding and adding up of its update included."""
         workers.all("collect")
         begin = time.monotonic()
-        workers.first("train", Turn(0, number, 9, client), self._examples(client), None)
-        return time.monotonic() - begin
+        report, _ = workers.first("train", Turn(0, number, 9, 0), self._examples(0), None)
+        return report, time.monotonic() - begin
 
-    def _round(self, workers: Workers, number: int, clients: Sequence[int], state: State) -> State:
-        """One round of federated averaging; the new global values."""
+    def _round(self, workers: Workers, number: int, state: State) -> tuple[State, float, float]:
+        """One round of federated averaging of all clients but the first: the new global values, the seconds of all of
+        it, and those until all were trained.
+        """
         workers.all("collect")
+        clients = range(1, 1 + self.size.clients)
         weight = sum(self._examples(client) for client in clients)
+        begin = time.monotonic()
         workers.spread("train", [(Turn(0, number, 9, client), weight, None) for client in clients])
+        trained = time.monotonic()
         total, *others = [part for part in workers.all("collect") if part is not None]
         for part in others:
             total.merge(part)
         new = {name: state[name] + change for name, change in total.average().items()}
         workers.all("receive", Float32Channel().encode(new))
-        return state | new
+        return state | new, time.monotonic() - begin, trained - begin
 
     def _examples(self, client: int) -> int:
         return len(self._shards[client])
 
     def _job(self, case: Case, batch: int, workers: int) -> Job:
-        """Clients 0 and 1 with few and with more examples, then those of the rounds; none shares an example."""
-        ends = np.cumsum([0, SHORT, LONG, *[SHORT] * self.size.clients]) * self.size.batches[0]
+        """A client to time alone, then those of the rounds; none shares an example."""
+        ends = np.arange(2 + self.size.clients) * EXAMPLES * self.size.batches[0]
         self._shards = tuple(np.arange(begin, end) for begin, end in pairwise(ends))
         held_out = random_texts(len(LABELS), self.size.tokens, 1)
         return Job(
             key=f"bench-gpu-{time.monotonic_ns()}",
             seed=0,
             rounds=9,
-            task="classification",
+            task="ner",
             labels=LABELS,
             model=ModelSettings(name=str(self.model), max_length=self.size.tokens),
             method=case.method,
@@ -381,11 +413,11 @@ class Bench:
 
 
 def random_texts(count: int, tokens: int, seed: int) -> Encoded:
-    """Texts of equal length with random sub-words of the tiny vocabulary, and labels in turn."""
+    """Texts of equal length with random sub-words of the tiny vocabulary, each a word; tags in turn."""
     ids = seeds.generator(seed, "bench gpu").integers(3, TINY_SHAPE["vocab_size"], count * tokens, dtype=np.int32)
-    labels = np.arange(count, dtype=np.int64) % len(LABELS)
+    tags = np.arange(count * tokens, dtype=np.int64) % len(iob2_tags(LABELS))
     one_each = np.arange(count + 1, dtype=np.int64)
-    return Encoded(ids, one_each * tokens, one_each, labels, labels, np.empty(0, dtype=np.int64), 0, 0)
+    return Encoded(ids, one_each * tokens, one_each, tags, tags, one_each * tokens, 0, 0)
 
 
 def token_flops(facts: ModelFacts, tokens: int, cached: bool) -> float:
@@ -395,6 +427,10 @@ def token_flops(facts: ModelFacts, tokens: int, cached: bool) -> float:
     blocks = facts.structure.blocks
     lowest = facts.structure.blocks_of(trained)[0]
     total = 0.0
+    before = {name for name in blocks[lowest] if "input_layernorm" in name} | set(facts.structure.embedding)
+    if trained.isdisjoint(before):  # nothing needs the gradient of what enters the lowest trained block's attention
+        first = [name for name in blocks[lowest] if re.search("[qkv]_proj", name) and "lora_B" not in name]
+        total -= 2 * sum(prod(facts.shapes[name]) for name in first if len(facts.shapes[name]) == 2)
     for number, block in enumerate(blocks):
         matrices = [name for name in block if len(facts.shapes[name]) == 2]
         weights = sum(prod(facts.shapes[name]) for name in matrices)
@@ -410,8 +446,9 @@ def peak_rate(device: str) -> tuple[float, str]:
     """FLOP a second to measure utilisation against, and where the number is from."""
     if device == "cuda":
         name = torch.cuda.get_device_name()
+        words = set(re.split("[ -]", name))
         for part, rate in PEAKS.items():
-            if part in name:
+            if words.issuperset(part.split()) and "MIG" not in words:  # which is a part of a GPU
                 return rate, f"data sheet of {name}, dense bfloat16"
     edge = 8192 if device == "cuda" else 512
     left, right = (torch.randn(edge, edge, device=device, dtype=torch.bfloat16) for _ in range(2))
@@ -430,13 +467,13 @@ def random_model(tiny: bool, device: str) -> Iterator[Path]:
     config = LlamaConfig.from_json_file(CONFIG)
     for key, value in (TINY_SHAPE if tiny else {}).items():
         setattr(config, key, value)
-    config.num_labels = len(LABELS)
+    config.num_labels = len(iob2_tags(LABELS))
     config.bos_token_id, config.eos_token_id, config.pad_token_id = None, 2, 0
-    config.architectures = ["LlamaForSequenceClassification"]
+    config.architectures = ["LlamaForTokenClassification"]
     folder = Path(tempfile.mkdtemp(prefix="skipfl-bench-"))
     try:
         with torch.device(device):
-            model = AutoModelForSequenceClassification.from_config(config, dtype=torch.bfloat16)
+            model = AutoModelForTokenClassification.from_config(config, dtype=torch.bfloat16)
         save_file(
             {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()},
             folder / "model.safetensors",
@@ -463,6 +500,7 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "utilisation": ("utilisation, %", lambda x: f"{100 * x:.1f}"),
     "exchange_s": ("exchange a client, s", lambda x: f"{x:.2f}"),
     "round_s": ("s a round", lambda x: f"{x:.2f}"),
+    "training_s": ("of it training, s", lambda x: f"{x:.2f}"),
     "first_round_s": ("first round, s", lambda x: f"{x:.2f}"),
     "peak_mb": ("peak memory, MB", lambda x: f"{x:.0f}"),
 }
@@ -493,26 +531,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: torch sees no GPU here; --tiny runs on the CPU")
     begin = time.monotonic()
+    try:
+        asked.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"error: {asked.output}: {error.strerror}")
     with random_model(asked.tiny, device) as model:
         size = TINY if asked.tiny else Size()
         bench = Bench(size, model, device, 60 * asked.minutes - (time.monotonic() - begin))
-        bench.run(lambda text: print(text, flush=True))
+        text = ""
+
+        def on_row(row: Mapping[str, Any]) -> None:
+            nonlocal text
+            print(_line(row), flush=True)
+            text = write(bench, asked.output, time.monotonic() - begin)
+
+        bench.run(on_row)
+    print(f"\n{text}\nwrote {asked.output / 'gpu.json'}, {asked.output / 'gpu.md'}")
+
+
+def write(bench: Bench, output: Path, seconds: float) -> str:
+    """Write what there is so far into `gpu.json` and `gpu.md`; what the latter says."""
     facts = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name() if bench.device == "cuda" else "cpu",
         "torch": torch.__version__,
         "peak_flops": bench.peak,
         "peak_source": bench.peak_source,
-        "size": asdict(size),
-        "seconds": round(time.monotonic() - begin, 1),
+        "size": asdict(bench.size),
+        "seconds": round(seconds, 1),
     }
-    asked.output.mkdir(parents=True, exist_ok=True)
-    (asked.output / "gpu.json").write_text(json.dumps({**facts, "rows": bench.rows}, indent=2) + "\n")
+    write_json(output / "gpu.json", {**facts, "rows": bench.rows})
     where = f"{facts['device']}, torch {facts['torch']}, {facts['date']}"
     peak = f"{bench.peak / 1e12:.3g} TFLOP/s ({bench.peak_source})"
     text = f"{table(bench.rows)}\n\n{where}. Utilisation in parts of {peak}.\n"
-    (asked.output / "gpu.md").write_text(text)
-    print(f"\n{text}\nwrote {asked.output / 'gpu.json'}, {asked.output / 'gpu.md'}")
+    write_text(output / "gpu.md", text)
+    return text
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Memory of this process: its peak since a moment, and what becomes of what is freed."""
+"""Memory of this process: its peak since a moment, what becomes of what is freed, and its share of a GPU."""
 
 import ctypes
 import gc
@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+import torch
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
@@ -37,6 +39,18 @@ def _give_back() -> None:
     """What is free goes back to the system."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+CUDA_CONTEXT = 600_000_000
+"""Bytes of a GPU that each process takes for CUDA itself, about."""
+
+
+def keep_to_share(share: float) -> None:
+    """Have what PyTorch takes of the GPU, with CUDA's own part, stay within a share of the whole; beyond it is a
+    `torch.OutOfMemoryError`.
+    """
+    whole = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(max(0.0, share - CUDA_CONTEXT / whole))
 
 
 def machine_bytes() -> int:

@@ -15,8 +15,6 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-import torch
-
 from simulate.engine.cohort import named
 from simulate.engine.executors import (
     BrokenOffError,
@@ -30,6 +28,7 @@ from simulate.engine.executors import (
     workers_wanted,
 )
 from simulate.engine.job import Job
+from simulate.engine.memory import keep_to_share
 from simulate.engine.raylet import LOST, RayletWatch
 from simulate.engine.shared import folder_of, sweep
 from simulate.engine.worker import Worker
@@ -111,7 +110,7 @@ class ResidentWorker:
     def __init__(self, gpu: float) -> None:
         self.worker: Worker | None = None
         if gpu:
-            torch.cuda.set_per_process_memory_fraction(gpu)
+            keep_to_share(gpu)
 
     def start(self, job: Job) -> None:
         self.stop()  # the old model goes before the new one comes

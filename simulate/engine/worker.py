@@ -41,7 +41,7 @@ class Worker:
         _fix_order(job.deterministic)
         self.job = job
         self.task = TASKS[job.task](job.labels)
-        self.channel = Float32Channel()
+        self.channel = Float32Channel(pinned=job.device == "cuda")
         reset_peak()
         self.folder = SharedFolder(job.key)
         try:
@@ -62,24 +62,25 @@ class Worker:
             self.folder if sharing else None,
             aligned=job.device == "cpu",
         )
-        self.model = loaded.model.to(job.device)
+        self.model = loaded.model
         if job.train.gradient_checkpointing:
             checkpoint_gradients(self.model)
         self.pad, self.full, self.structure, self.scope = loaded.pad, loaded.full, loaded.structure, loaded.scope
+        self.mode: tuple[str, ...] = ()  # what `_mode` was last told
+        self.prefix, self.cache, self.counts = self._split_off()
+        last = LastBlock(self.model, self.structure)
+        self.last = last if job.task != "ner" and last.fits() else None
+        if job.train.precision == "bf16" and job.device == "cuda":  # on the CPU all workers share the constants anyway
+            halve_constants(self.model, {*self.scope.frozen, *self.scope.changing})
+        self.model.to(job.device)
         self.trainable = {name: self.model.get_parameter(name) for name in self.scope.trained}
         self.trained: dict[str, torch.nn.Parameter] = {}
-        self.mode: tuple[str, ...] = ()  # what `_mode` was last told
         extras = job.method.extras({name: tuple(self.trainable[name].shape) for name in self.scope.exchanged})
         self.extras = {name: torch.zeros(shape, device=job.device) for name, shape in extras.items()}
         self.start: State = {name: tensor.to(job.device) for name, tensor in loaded.initial.items()}
         for name in (*self.scope.frozen, *self.scope.merged):  # no client changes these: the model itself holds them
             self.start[name] = self.model.get_parameter(name).detach()
         self.autocast = torch.autocast(job.device, torch.bfloat16, enabled=job.train.precision == "bf16")
-        self.prefix, self.cache, self.counts = self._split_off()
-        last = LastBlock(self.model, self.structure)
-        self.last = last if job.task != "ner" and last.fits() else None
-        if job.train.precision == "bf16" and job.device == "cuda":  # on the CPU all workers share the constants anyway
-            halve_constants(self.model, {*self.scope.frozen, *self.scope.changing})
         keep_freed()
         self.clean = True  # the model holds `start`
         self.sum: ExactSum | None = None
@@ -127,8 +128,9 @@ class Worker:
         """Take the round's global values."""
         received = self.channel.decode(payload)
         # Memory that other processes share is not copied, unless a part of it would keep all of it; and what can be
-        # written to is overwritten by its sender.
+        # written to is overwritten by its sender. A GPU has its own copy anyway.
         keep = not payload.flags.writeable and received.keys() >= {*self.scope.exchanged}
+        keep |= self.job.device == "cuda"
         for name, tensor in received.items():
             if name in self.scope.merged:
                 self.start[name].copy_(tensor)

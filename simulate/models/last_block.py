@@ -85,6 +85,8 @@ class LastBlock:
 
         query = _heads(attention.q_proj(entering[each, read])[:, None], attention.head_dim)
         query = _rotated(query, cos[each, read][:, None], sin[each, read][:, None])
+        # the queries of a group of heads that share keys and values, as if they were those of several tokens
+        query = query.reshape(texts, -1, attention.num_key_value_groups, attention.head_dim)
         key = _rotated(_heads(attention.k_proj(entering), attention.head_dim), cos, sin)
         value = _heads(attention.v_proj(entering), attention.head_dim)
         if attention_mask is not None:
@@ -100,7 +102,6 @@ class LastBlock:
             seen,
             dropout_p=attention.attention_dropout if attention.training else 0.0,
             scale=attention.scaling,
-            enable_gqa=True,
         )
         stream = hidden_states[each, read] + attention.o_proj(attended.reshape(texts, -1))
         stream = stream + block.mlp(block.post_attention_layernorm(stream))
