@@ -178,7 +178,7 @@ def test_long_tensors_are_worked_on_in_pieces_without_a_seam():
     total = ExactSum(1)
     total.add({"w": tensor}, 1)
     assert torch.allclose(total.average()["w"], tensor, rtol=0, atol=2.0**-44)
-    assert l2_norm({"w": tensor}) == pytest.approx(float(tensor.double().norm()), rel=1e-12)
+    assert l2_norm({"w": tensor}) == pytest.approx(float(tensor.double().norm()), rel=1e-6)
 
 
 def test_sums_of_different_scale_do_not_mix():
