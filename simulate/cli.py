@@ -445,10 +445,10 @@ def bench(
 
     found = {
         name: workloads.find_workload(name, rounds=rounds, clients=clients, cohort=cohort, held_out=held_out)
-        for name in options.items(workload)
+        for name in options.names("--workload", workload) or ["A"]
     }
-    trained = {name: workloads.variants_of(name, options.items(variants)) for name in found}
-    contestants = race.check_peers(options.items(peers))
+    trained = {name: workloads.variants_of(name, options.names("--variants", variants)) for name in found}
+    contestants = race.check_peers(options.names("--peers", peers))
     folder = output or new_folders.make("bench")
     signals.to_go_on = partial(again, folder, output)
     with race.held(folder):

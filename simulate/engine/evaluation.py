@@ -12,6 +12,9 @@ from simulate.engine.executors import Executor, Task
 from simulate.models.encoded import Encoded
 from simulate.settings import Settings
 
+MODELS = 32
+"""Clients whose own models are scored together: what they predict is held until then."""
+
 CHUNK = 4
 """Batches of one task: few enough that workers finish together, many enough that calls cost nothing."""
 
@@ -68,6 +71,10 @@ class Evaluator:
             The scores of the global model, or of each client's, in the order of `clients`.
         """
         models: list[int | None] = [None] if clients is None else list(clients)
+        together = [models[first : first + MODELS] for first in range(0, len(models), MODELS)]
+        return [scores for some in together for scores in self._score_together(executor, some)]
+
+    def _score_together(self, executor: Executor, models: Sequence[int | None]) -> list[Scores]:
         jobs = [(model, chunk) for model in models for chunk in self.batches]
         tasks = [Task("evaluate", (split, batches), client=model) for model, (split, batches) in jobs]
         results = dict(executor.run(tasks))

@@ -107,6 +107,8 @@ class Prefix:
                 self.outputs(batch, states * kept)
             in_training = self._states(batch)
             whole, halves = (output * kept for output in last)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
         except Exception as error:  # whatever a family does when its blocks are passed by
             return f"the blocks of {name} cannot be run apart ({type(error).__name__})"
         finally:
