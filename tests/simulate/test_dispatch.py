@@ -1,11 +1,15 @@
 """Who does what when: the tasks of a round handed out to actors that take a known time for each, in place of Ray."""
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from simulate.engine.executors import Task
 from simulate.engine.ray_executor import MOST_AT_ONCE, _Visit
+from simulate.engine.serial_executor import SerialExecutor
+from simulate.experiment import prepare
+from tests.runs import experiment, run
 
 
 class Clockwork:
@@ -60,3 +64,24 @@ def test_many_short_tasks_go_out_together_and_all_finish_nearly_at_once():
     assert max(done.calls) == MOST_AT_ONCE
     assert len(done.calls) < 100
     assert done.now == pytest.approx(500, abs=2)
+
+
+class Listed(SerialExecutor):
+    """Keeps the order in which it is handed clients."""
+
+    handed: ClassVar[list[list[int]]] = []
+
+    def visit(self, tasks):
+        self.handed.append([task.client for task in tasks])
+        return super().visit(tasks)
+
+
+def test_clients_are_handed_out_costliest_first(tiny_decoder, ner_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(Listed, "handed", [])
+    what = experiment(tiny_decoder, ner_corpus)
+    prepared = prepare(what)
+    lengths = prepared.splits["train"].example_lengths
+    costs = [int(lengths[prepared.partition.indices(client)].sum()) for client in range(4)]
+    assert costs != sorted(costs, reverse=True)  # or the order of their numbers would do
+    run(what, tmp_path / "run", Listed(what.engine))
+    assert Listed.handed == [sorted(range(4), key=lambda client: (-costs[client], client))] * 2

@@ -1,10 +1,14 @@
-"""What the comparison of precisions measures, as far as it is not seconds."""
+"""Runs in bfloat16, and what the comparison of precisions measures, as far as it is not seconds."""
 
 import sys
 
+import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from simulate.bench import precision
+from tests.runs import experiment, run
 
 
 def test_the_shape_of_workload_a_at_another_width():
@@ -33,3 +37,18 @@ def test_sizes_that_cannot_be_are_refused(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["precision", "--sizes", "128,100"])
     with pytest.raises(SystemExit, match=r"^error: --sizes '128,100': expected multiples of 64 separated by commas$"):
         precision.main()
+
+
+def test_a_run_in_bf16_is_near_that_in_float32_and_not_the_same(tiny_decoder, ner_corpus, tmp_path):
+    """bfloat16 has 8 bits of a number: losses agree to a per cent, weights and what is sent are float32 in both."""
+    losses, sent = {}, {}
+    for how in ("float32", "bf16"):
+        what = experiment(tiny_decoder, ner_corpus, train={"lr": 0.01, "batch_size": 4, "precision": how})
+        run(what, tmp_path / how)
+        clients = pd.read_csv(tmp_path / how / "clients.csv")
+        losses[how], sent[how] = clients["loss"], clients["bytes_up"]
+    assert losses["bf16"].tolist() == pytest.approx(losses["float32"].tolist(), rel=0.01)
+    assert losses["bf16"].tolist() != losses["float32"].tolist()
+    assert sent["bf16"].tolist() == sent["float32"].tolist()
+    model = load_file(next((tmp_path / "bf16" / "model").glob("*.safetensors")))
+    assert {tensor.dtype for tensor in model.values()} == {torch.float32}
