@@ -239,8 +239,8 @@ def _memory(model: Outline, experiment: Experiment, cohort: int, device: str) ->
     blocks from the first trained one up, about 16 hidden + 4 intermediate floats a token and block, for a batch of the
     longest examples, or of `batch_tokens`; with gradient checkpointing of one block, and of each what enters it. An
     aggregation of updates kept apart holds one int64 sum for each client that the worker visits, at most `cohort`. On a
-    GPU sums are the host's, each exchanged parameter has its change beside, and with bf16 frozen weights, but for the
-    embeddings, take half.
+    GPU sums are the host's, each exchanged parameter has its change beside, and with bf16 what never changes, but for
+    the embeddings and the method's own constants, takes half.
     """
     method, train = experiment.method, experiment.train
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
@@ -259,9 +259,9 @@ def _memory(model: Outline, experiment: Experiment, cohort: int, device: str) ->
     tokens = max(train.batch_tokens, longest) if train.batch_tokens else train.batch_size * longest
     activations = 4 * tokens * kept
     if device == "cuda":
-        embedding = sum(sizes[name] for name in model.structure.embedding if name not in names)
-        others = sum(sizes.values()) - trained - embedding
-        frozen = 4 * embedding + (2 if train.precision == "bf16" else 4) * others
+        whole = {*model.structure.embedding, *model.scope.frozen, *model.scope.merged} - names
+        halved = sum(sizes[name] for name in sizes.keys() - names - whole) if train.precision == "bf16" else 0
+        frozen = 4 * (sum(sizes.values()) - trained) - 2 * halved
         return frozen + (12 + moments) * trained + 4 * exchanged + 12 * extras + activations
     apart = 8 * (cohort - 1) * exchanged if experiment.aggregation.apart else 0
     return 4 * sum(sizes.values()) + (8 + moments) * trained + 20 * exchanged + 28 * extras + activations + apart

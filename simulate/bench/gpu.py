@@ -36,7 +36,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import prod
@@ -71,6 +71,7 @@ from simulate.models.encoded import Encoded
 
 PEAKS = {
     "GH200": 989e12,
+    "H200 NVL": 835e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
@@ -86,6 +87,7 @@ EXAMPLES = 2
 """Of each client, in the largest batches."""
 VISITS = 3
 """Timed visits of one client, whose median counts."""
+FAILED = "failed"
 UNKNOWN_SECONDS = 60.0
 """What a case is expected to take that has not been measured before."""
 CONFIG = Path(__file__).parents[1] / "models" / "configs" / "llama-3.2-1b.json"
@@ -186,10 +188,13 @@ class Workers:
         return self._finished([self._threads.submit(one, given) for given in arguments])
 
     def close(self) -> None:
-        self._everywhere("stop")
+        """Let all of them go; one that has ended, or cannot go on, too."""
+        with suppress(Exception):
+            self._everywhere("stop")
         for process, connection in self._others:
             connection.close()
             process.join(30)
+            process.kill()
         self._threads.shutdown()
 
     def _everywhere(self, method: str, *arguments: Any) -> list[Any]:
@@ -311,6 +316,9 @@ class Bench:
                     self.taken[case.name] = time.monotonic() - begin
                 self.rows.append(row)
                 on_row(row)
+                if row["note"].startswith(FAILED):  # whatever is left of these workers
+                    workers.close()
+                    workers = Workers(count)
             workers.close()
 
     def _measure(self, workers: Workers, case: Case) -> dict[str, Any]:
@@ -323,8 +331,8 @@ class Bench:
                 found = self._measure_with(workers, case, batch)
             except torch.OutOfMemoryError:
                 continue
-            except (RuntimeError, EOFError, OSError) as error:  # of CUDA, or a worker that has ended
-                return {"note": f"failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}"}
+            except Exception as error:  # of CUDA, of the training, or of a worker that has ended
+                return {"note": f"{FAILED}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"}
             self.fitting.setdefault(case.name, batch)
             return found
         return {"note": f"out of memory with {self.size.batches[-1] * self.size.tokens} tokens a step"}

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.4
 """Between two looks at the resident memory of the tree."""
 PSS_SECONDS = 1.0
 """Between two looks at its proportional memory, which cost more."""
-SHARE = 0.02
+SHARE = 0.01
 """Of one processor, the most that watching takes: a costly look is followed by a longer wait."""
 
 

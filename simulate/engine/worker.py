@@ -41,7 +41,7 @@ class Worker:
         _fix_order(job.deterministic)
         self.job = job
         self.task = TASKS[job.task](job.labels)
-        self.channel = Float32Channel(pinned=job.device == "cuda")
+        self.channel = Float32Channel()
         reset_peak()
         self.folder = SharedFolder(job.key)
         try:

@@ -29,13 +29,9 @@ class Float32Channel:
 
     The encoding is 8 bytes of header length, a JSON header padded to 8 bytes, and 4 bytes an element, by ascending
     name.
-
-    Args:
-        pinned: whether the encoding lies where a GPU copies to by itself, which is several times faster.
     """
 
-    def __init__(self, pinned: bool = False) -> None:
-        self._pinned = pinned
+    def __init__(self) -> None:
         self._buffer = torch.empty(0, dtype=torch.uint8)
         self._views: tuple[list[Place], State] = [], {}  # of the buffer, for the layout that was last asked for
 
@@ -63,7 +59,7 @@ class Float32Channel:
         """The places of the buffer as tensors."""
         size = found[-1][3] if found else 0
         if len(self._buffer) < size:
-            self._buffer = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
+            self._buffer = torch.empty(size, dtype=torch.uint8)
             self._views = [], {}
         if self._views[0] is not found:
             self._views = found, _tensors(self._buffer, found)

@@ -93,8 +93,11 @@ def test_only_what_is_shared_travels(method, tiny_decoder, ner_corpus, tmp_path)
     assert {name: tuple(tensor.shape) for name, tensor in saved.items()} == shapes
 
 
-def test_each_client_is_scored_with_its_own_head_on_the_whole_split(tiny_decoder, text_corpus, tmp_path):
-    """The recorded loss and accuracy, computed again with plain transformers, one example at a time."""
+def test_each_client_is_scored_with_its_own_head_on_the_whole_split(tiny_decoder, text_corpus, tmp_path, monkeypatch):
+    """The recorded loss and accuracy, computed again with plain transformers, one example at a time; of three clients
+    and more, two at a time.
+    """
+    monkeypatch.setattr("simulate.engine.evaluation.MODELS", 2)
     what = experiment(tiny_decoder, text_corpus, "fedper", cohort={"count": 3})
     workers = SerialExecutor(what.engine)
     run(what, tmp_path / "run", workers)

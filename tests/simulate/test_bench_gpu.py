@@ -4,6 +4,7 @@ import dataclasses
 import json
 import mmap
 import multiprocessing
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from baselines.fedavg import FedAvg
+from baselines.layer_skipping import LayerSkipping
 from simulate.bench import gpu
 from simulate.engine.job import ClientReport
 
@@ -122,10 +124,57 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
         gpu.main(["--tiny", "-o", str(tmp_path / "gpu.json")])
 
 
+class Dying(gpu.Worker):
+    """Ends its process in the first case."""
+
+    def train(self, *arguments):
+        if isinstance(self.job.method, LayerSkipping):
+            os._exit(1)
+        return super().train(*arguments)
+
+
+def serve(connection, count: int) -> None:
+    gpu.Worker = Dying
+    gpu_serve(connection, count)
+
+
+gpu_serve = gpu._serve
+
+
+def test_a_worker_that_ends_spoils_its_case_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "TINY", dataclasses.replace(gpu.TINY, workers=(2,)))
+    cases = [gpu.Case("dies", LayerSkipping(layers=2)), gpu.Case("full", FedAvg())]
+    monkeypatch.setattr(gpu, "cases", lambda size: cases)
+    monkeypatch.setattr(gpu, "_serve", serve)
+    gpu.main(["--tiny", "-o", str(tmp_path)])
+    first, second = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert first["note"] == "failed: EOFError: "
+    assert second["note"] == ""
+    assert second["round_s"] > 0
+
+
+def test_a_case_that_does_not_fit_is_tried_with_fewer_texts_a_step(tmp_path, monkeypatch):
+    """And two workers begin at half of what one could do."""
+    tried = []
+
+    def measure(self, workers, case, batch):
+        tried.append((workers.count, batch))
+        if batch * workers.count > 8:
+            raise torch.OutOfMemoryError
+        return {"round_s": 1.0}
+
+    monkeypatch.setattr(gpu, "TINY", dataclasses.replace(gpu.TINY, batches=(16, 8, 4, 2), workers=(1, 2)))
+    monkeypatch.setattr(gpu, "cases", lambda size: [gpu.Case("full", FedAvg())])
+    monkeypatch.setattr(gpu.Bench, "_measure_with", measure)
+    gpu.main(["--tiny", "-o", str(tmp_path)])
+    assert tried == [(1, 16), (1, 8), (2, 4)]
+
+
 @pytest.mark.parametrize(
     ("name", "rate"),
     [
         ("NVIDIA H200", 989e12),
+        ("NVIDIA H200 NVL", 835e12),
         ("NVIDIA H100 80GB HBM3", 989e12),
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA H100 NVL", 835e12),

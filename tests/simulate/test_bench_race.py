@@ -203,6 +203,8 @@ def test_wrong_requests_are_refused(tmp_path, monkeypatch):
             ["--peers", "bare,flower"],
             "flower: no environment .bench/flower; make it with `python -m simulate.bench.environments flower`",
         ),
+        (["--workload", ","], "--workload ',': expected names separated by commas"),
+        (["--peers", ","], "--peers ',': expected names separated by commas"),
         (["--peers", "bear"], "unknown peer 'bear'; did you mean 'bare'?"),
         (["--workload", "C", "--variants", "last5"], "--variants 'last5': workload C has full"),
     ],

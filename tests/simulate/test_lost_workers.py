@@ -275,6 +275,25 @@ def test_a_plan_by_hand_of_a_worker_s_memory(tiny_decoder, ner_corpus):
     assert dict(on_gpu.rows())["GPU memory of a worker"].startswith("about ")
 
 
+def test_a_plan_of_a_gpu_halves_no_weights_that_are_merged_into(tiny_decoder, ner_corpus):
+    """FedEx-LoRA merges into every adapted weight: bf16 saves half of the others' alone, and of no embedding's."""
+    method = {"name": "fedex_lora", "rank": 2, "target_modules": ["q_proj"]}
+    whole, halved = (
+        make_plan(
+            experiment(tiny_decoder, ner_corpus, method, train={"lr": 0.01, "precision": precision}, engine=ON_GPU)
+        )
+        for precision in ("float32", "bf16")
+    )
+    config = json.loads((Path(whole.model) / "config.json").read_text())
+    embedding = config["hidden_size"] * config["vocab_size"]
+    merged = config["num_hidden_layers"] * config["hidden_size"] ** 2
+    head = whole.trained - 2 * 2 * config["num_hidden_layers"] * config["hidden_size"]
+    assert whole.memory_bytes - halved.memory_bytes == 2 * (whole.parameters - head - embedding - merged)
+
+
+ON_GPU = {"device": "cuda"}
+
+
 def test_what_has_no_fixed_order_on_a_gpu_is_told(tmp_path, tiny_decoder, ner_corpus, monkeypatch):
     """Raised by hand, in PyTorch's words."""
 

