@@ -22,7 +22,6 @@ or for others (and CPUs) the rate at which this machine multiplies large bfloat1
 """
 
 import argparse
-import gc
 import importlib.util
 import json
 import multiprocessing
@@ -60,9 +59,8 @@ from simulate.clients.tasks import iob2_tags
 from simulate.clients.training import TrainSettings
 from simulate.engine.faults import FaultSettings
 from simulate.engine.job import ClientReport, Job, ModelFacts
-from simulate.engine.memory import keep_to_share
 from simulate.engine.prefix_cache import PrefixCacheSettings
-from simulate.engine.worker import Worker
+from simulate.engine.resident import ResidentWorker
 from simulate.exchange.channel import Float32Channel, State
 from simulate.files import write_json, write_text
 from simulate.method import Method, Turn
@@ -87,7 +85,6 @@ EXAMPLES = 2
 """Of each client, in the largest batches."""
 VISITS = 3
 """Timed visits of one client, whose median counts."""
-FAILED = "failed"
 UNKNOWN_SECONDS = 60.0
 """What a case is expected to take that has not been measured before."""
 CONFIG = Path(__file__).parents[1] / "models" / "configs" / "llama-3.2-1b.json"
@@ -155,7 +152,7 @@ class Workers:
         self.count = count
         self._context = multiprocessing.get_context("spawn")
         self._others: list[tuple[Any, Connection]] = []
-        self._own = Resident()
+        self._own = ResidentWorker(gpu=0.0)
         if count > 1:
             for _ in range(count):
                 here, there = self._context.Pipe()
@@ -209,7 +206,7 @@ class Workers:
 
     def _call(self, place: int, method: str, *arguments: Any) -> Any:
         if not self._others:
-            return self._own.call(method, arguments)
+            return _perform(self._own, method, arguments)
         connection = self._others[place][1]
         _send(connection, (method, arguments))
         kind, result = _receive(connection)
@@ -229,55 +226,41 @@ def _receive(connection: Connection) -> Any:
     return pickle.loads(connection.recv_bytes())
 
 
-class Resident:
-    """The worker of a process."""
-
-    def __init__(self) -> None:
-        self.worker: Worker | None = None
-
-    def call(self, method: str, arguments: tuple[Any, ...] = ()) -> Any:
-        """What a call gives; `start` and `stop` let go of the worker there is, and of its memory, first."""
-        if method in ("start", "stop"):
-            self._let_go()
-            if method == "start":
-                self.worker = Worker(*arguments)
-            return None
-        assert self.worker is not None
-        if method == "peak_mb":
-            return torch.cuda.max_memory_reserved() / 1e6 if torch.cuda.is_available() else self.worker.peak()[1]
-        result = getattr(self.worker, method)(*arguments)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return result
-
-    def _let_go(self) -> None:
-        if self.worker is not None:
-            self.worker.close()
-        self.worker = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-
-
 def _serve(connection: Connection, count: int) -> None:
     """What a worker's process does until it is told to stop; it fills no more than its share of the GPU, as one of so
     many of the engine's.
     """
-    if torch.cuda.is_available():
-        keep_to_share(1 / count)
-    resident = Resident()
+    resident = ResidentWorker(1 / count if torch.cuda.is_available() else 0.0)
     method = ""
     while method != "stop":
         try:
             method, arguments = _receive(connection)
-            _send(connection, ("result", resident.call(method, arguments)))
+            _send(connection, ("result", _perform(resident, method, arguments)))
         except EOFError:
             return
         except torch.OutOfMemoryError as error:
             _send(connection, ("memory", str(error).partition("\n")[0]))
         except Exception as error:
             _send(connection, ("error", f"{type(error).__name__}: {error}"))
+
+
+def _perform(resident: ResidentWorker, method: str, arguments: tuple[Any, ...]) -> Any:
+    """What a call gives when the GPU has done it; between two workers all memory is given back."""
+    on_gpu = torch.cuda.is_available()
+    if method in ("start", "stop"):
+        resident.stop()
+        if on_gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        if method == "start":
+            resident.start(*arguments)
+        return None
+    if method == "peak_mb":
+        return torch.cuda.max_memory_reserved() / 1e6 if on_gpu else resident.call("peak")[1]
+    result = resident.call(method, *arguments)
+    if on_gpu:
+        torch.cuda.synchronize()
+    return result
 
 
 class Bench:
@@ -300,23 +283,27 @@ class Bench:
         self.fitting: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
 
-    def run(self, on_row: Callable[[Mapping[str, Any]], None]) -> None:
-        """All cases with one worker, then with more; a row says of a case that there was no time for it, or what went
-        wrong.
+    def run(self) -> Iterator[dict[str, Any]]:
+        """The rows of all cases with one worker, then with more; one says of a case that there was no time for it, or
+        what went wrong.
         """
         for count in self.size.workers:
             workers = Workers(count)
             for case in cases(self.size):
                 row: dict[str, Any] = {"case": case.name, "workers": count, "note": ""}
-                begin = time.monotonic()
+                begin, failed = time.monotonic(), False
                 if begin + self.taken.get(case.name, UNKNOWN_SECONDS) > self.deadline:
                     row["note"] = "not measured: no time left"
                 else:
-                    row |= self._measure(workers, case)
+                    try:
+                        row |= self._measure(workers, case)
+                    except Exception as error:  # of CUDA, of the training, or of a worker that has ended
+                        failed = True
+                        row["note"] = f"failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
                     self.taken[case.name] = time.monotonic() - begin
                 self.rows.append(row)
-                on_row(row)
-                if row["note"].startswith(FAILED):  # whatever is left of these workers
+                yield row
+                if failed:  # whatever is left of these workers
                     workers.close()
                     workers = Workers(count)
             workers.close()
@@ -331,8 +318,6 @@ class Bench:
                 found = self._measure_with(workers, case, batch)
             except torch.OutOfMemoryError:
                 continue
-            except Exception as error:  # of CUDA, of the training, or of a worker that has ended
-                return {"note": f"{FAILED}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"}
             self.fitting.setdefault(case.name, batch)
             return found
         return {"note": f"out of memory with {self.size.batches[-1] * self.size.tokens} tokens a step"}
@@ -546,14 +531,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with random_model(asked.tiny, device) as model:
         size = TINY if asked.tiny else Size()
         bench = Bench(size, model, device, 60 * asked.minutes - (time.monotonic() - begin))
-        text = ""
-
-        def on_row(row: Mapping[str, Any]) -> None:
-            nonlocal text
+        for row in bench.run():
             print(_line(row), flush=True)
             text = write(bench, asked.output, time.monotonic() - begin)
-
-        bench.run(on_row)
     print(f"\n{text}\nwrote {asked.output / 'gpu.json'}, {asked.output / 'gpu.md'}")
 
 

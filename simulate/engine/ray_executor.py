@@ -1,6 +1,5 @@
 """The Ray executor: workers in actors, which are replaced when they die. Ray is imported when one is made."""
 
-import gc
 import math
 import os
 import signal
@@ -28,10 +27,9 @@ from simulate.engine.executors import (
     workers_wanted,
 )
 from simulate.engine.job import Job
-from simulate.engine.memory import keep_to_share
 from simulate.engine.raylet import LOST, RayletWatch
+from simulate.engine.resident import ResidentWorker
 from simulate.engine.shared import folder_of, sweep
-from simulate.engine.worker import Worker
 from simulate.exchange.aggregation import ExactSum
 from simulate.exchange.channel import State
 
@@ -98,37 +96,6 @@ def _keeping_the_handler() -> Iterator[None]:
     with patch("ray._private.utils.set_sigterm_handler"):
         yield
     signal.signal(signal.SIGTERM, ours)  # Ray's core has put one, too
-
-
-class ResidentWorker:
-    """What runs in a Ray actor: outlives runs, so that the next run does not pay for imports again.
-
-    Args:
-        gpu: the share of a GPU that it may fill; 0 for none.
-    """
-
-    def __init__(self, gpu: float) -> None:
-        self.worker: Worker | None = None
-        if gpu:
-            keep_to_share(gpu)
-
-    def start(self, job: Job) -> None:
-        self.stop()  # the old model goes before the new one comes
-        self.worker = Worker(job)
-
-    def stop(self) -> None:
-        if self.worker is not None:
-            self.worker.close()
-        self.worker = None
-        gc.collect()
-
-    def call(self, method: str, *arguments: Any) -> Any:
-        return getattr(self.worker, method)(*arguments)
-
-    def calls(self, tasks: Sequence[Task], *states: State | None) -> tuple[Any, ...]:
-        """Do some tasks: the result of each and whether its client keeps a state, and then those states."""
-        done = [self.call(task.method, *task.arguments, state) for task, state in zip(tasks, states, strict=True)]
-        return [(result, new is not None) for result, new in done], *(new for _, new in done)
 
 
 class RayExecutor(Executor):

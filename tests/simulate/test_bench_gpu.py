@@ -15,7 +15,10 @@ import torch
 from baselines.fedavg import FedAvg
 from baselines.layer_skipping import LayerSkipping
 from simulate.bench import gpu
+from simulate.engine import resident
 from simulate.engine.job import ClientReport
+from simulate.engine.resident import ResidentWorker
+from simulate.engine.worker import Worker
 
 
 def test_gpu_measurements_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
@@ -93,13 +96,13 @@ def test_a_worker_goes_before_the_next_one_comes(monkeypatch):
         def close(self) -> None:
             closed.append(self.name)
 
-    monkeypatch.setattr(gpu, "Worker", Made)
-    resident = gpu.Resident()
-    resident.call("start", ("first",))
-    resident.call("start", ("second",))
+    monkeypatch.setattr("simulate.engine.resident.Worker", Made)
+    resident = ResidentWorker(gpu=0.0)
+    resident.start("first")
+    resident.start("second")
     with pytest.raises(torch.OutOfMemoryError):
-        resident.call("start", ("too large",))
-    resident.call("stop")
+        resident.start("too large")
+    resident.stop()
     assert closed == ["first", "second"]
 
 
@@ -124,7 +127,7 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
         gpu.main(["--tiny", "-o", str(tmp_path / "gpu.json")])
 
 
-class Dying(gpu.Worker):
+class Dying(Worker):
     """Ends its process in the first case."""
 
     def train(self, *arguments):
@@ -134,7 +137,7 @@ class Dying(gpu.Worker):
 
 
 def serve(connection, count: int) -> None:
-    gpu.Worker = Dying
+    resident.Worker = Dying
     gpu_serve(connection, count)
 
 

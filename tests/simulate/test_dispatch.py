@@ -1,7 +1,6 @@
 """Who does what when: the tasks of a round handed out to actors that take a known time for each, in place of Ray."""
 
 from types import SimpleNamespace
-from typing import ClassVar
 
 import pytest
 
@@ -69,19 +68,21 @@ def test_many_short_tasks_go_out_together_and_all_finish_nearly_at_once():
 class Listed(SerialExecutor):
     """Keeps the order in which it is handed clients."""
 
-    handed: ClassVar[list[list[int]]] = []
+    def __init__(self, settings) -> None:
+        super().__init__(settings)
+        self.handed = []
 
     def visit(self, tasks):
         self.handed.append([task.client for task in tasks])
         return super().visit(tasks)
 
 
-def test_clients_are_handed_out_costliest_first(tiny_decoder, ner_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(Listed, "handed", [])
+def test_clients_are_handed_out_costliest_first(tiny_decoder, ner_corpus, tmp_path):
     what = experiment(tiny_decoder, ner_corpus)
     prepared = prepare(what)
     lengths = prepared.splits["train"].example_lengths
     costs = [int(lengths[prepared.partition.indices(client)].sum()) for client in range(4)]
     assert costs != sorted(costs, reverse=True)  # or the order of their numbers would do
-    run(what, tmp_path / "run", Listed(what.engine))
-    assert Listed.handed == [sorted(range(4), key=lambda client: (-costs[client], client))] * 2
+    executor = Listed(what.engine)
+    run(what, tmp_path / "run", executor)
+    assert executor.handed == [sorted(range(4), key=lambda client: (-costs[client], client))] * 2

@@ -19,7 +19,7 @@ import torch
 from simulate.api import simulate
 from simulate.cli import main
 from simulate.engine.executors import EngineError, MemoryShortageError, gpu_error
-from simulate.engine.ray_executor import ResidentWorker
+from simulate.engine.resident import ResidentWorker
 from simulate.engine.worker import Worker
 from simulate.plan import make_plan
 from tests.kills import Killer
@@ -278,20 +278,16 @@ def test_a_plan_by_hand_of_a_worker_s_memory(tiny_decoder, ner_corpus):
 def test_a_plan_of_a_gpu_halves_no_weights_that_are_merged_into(tiny_decoder, ner_corpus):
     """FedEx-LoRA merges into every adapted weight: bf16 saves half of the others' alone, and of no embedding's."""
     method = {"name": "fedex_lora", "rank": 2, "target_modules": ["q_proj"]}
+    float32, bf16 = ({"lr": 0.01, "precision": precision} for precision in ("float32", "bf16"))
     whole, halved = (
-        make_plan(
-            experiment(tiny_decoder, ner_corpus, method, train={"lr": 0.01, "precision": precision}, engine=ON_GPU)
-        )
-        for precision in ("float32", "bf16")
+        make_plan(experiment(tiny_decoder, ner_corpus, method, train=train, engine={"device": "cuda"}))
+        for train in (float32, bf16)
     )
     config = json.loads((Path(whole.model) / "config.json").read_text())
     embedding = config["hidden_size"] * config["vocab_size"]
     merged = config["num_hidden_layers"] * config["hidden_size"] ** 2
     head = whole.trained - 2 * 2 * config["num_hidden_layers"] * config["hidden_size"]
     assert whole.memory_bytes - halved.memory_bytes == 2 * (whole.parameters - head - embedding - merged)
-
-
-ON_GPU = {"device": "cuda"}
 
 
 def test_what_has_no_fixed_order_on_a_gpu_is_told(tmp_path, tiny_decoder, ner_corpus, monkeypatch):
