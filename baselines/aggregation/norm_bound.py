@@ -12,7 +12,7 @@ from pydantic import Field
 from simulate.aggregator import Aggregator
 from simulate.exchange.aggregation import check_elements
 from simulate.exchange.channel import State
-from simulate.exchange.pieces import l2_norm
+from simulate.exchange.changes import l2_norm
 
 
 class NormBound(Aggregator):

@@ -31,7 +31,19 @@ from partitions.cache import source_digest
 from simulate import one_writer
 from simulate.files import named, sync, whole, write_json, write_text
 
-PACKAGES = ("skipfl", "torch", "transformers", "peft", "ray", "datasets", "safetensors", "numpy", "pandas", "seqeval")
+PACKAGES = (
+    "skipfl",
+    "torch",
+    "transformers",
+    "peft",
+    "ray",
+    "datasets",
+    "safetensors",
+    "numpy",
+    "numba",
+    "pandas",
+    "seqeval",
+)
 
 TABLES = ("rounds.csv", "clients.csv", "client_scores.csv")
 

@@ -14,10 +14,10 @@ from simulate.engine.executors import Executor, Task
 from simulate.engine.job import ClientReport, Job, ModelFacts, Verdict
 from simulate.engine.memory import keep_freed
 from simulate.exchange.aggregation import ExactSum
+from simulate.exchange.changes import l2_norm
 from simulate.exchange.channel import Float32Channel, State
 from simulate.exchange.ledger import Ledger
 from simulate.exchange.low_rank import LowRankChanges
-from simulate.exchange.pieces import l2_norm
 from simulate.method import Turn
 
 

@@ -21,8 +21,8 @@ from simulate.engine.prefix_cache import PrefixCache, PrefixCounts, kept_blocks
 from simulate.engine.shared import SharedFolder
 from simulate.engine.weights import load
 from simulate.exchange.aggregation import AggregationError, ExactSum
+from simulate.exchange.changes import l2_norm, take_changes
 from simulate.exchange.channel import Float32Channel, Payload, PayloadError, State
-from simulate.exchange.pieces import l2_norm, take_changes
 from simulate.method import Turn, Visit
 from simulate.models.backbone import checkpoint_gradients, halve_constants
 from simulate.models.last_block import LastBlock

@@ -21,8 +21,8 @@ from simulate.engine.executors import Task
 from simulate.engine.faults import FaultSettings
 from simulate.engine.serial_executor import SerialExecutor
 from simulate.exchange.aggregation import AggregationError
+from simulate.exchange.changes import l2_norm
 from simulate.exchange.channel import Float32Channel, PayloadError
-from simulate.exchange.pieces import l2_norm
 from simulate.method import Turn
 from tests.conftest import write_corpus
 from tests.runs import SGD, experiment, run, scope_shapes, tensors, timeless
