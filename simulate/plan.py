@@ -15,6 +15,7 @@ from simulate.clients.tasks import TASKS
 from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
 from simulate.engine.executors import MemoryShortageError, resolve_device
+from simulate.engine.memory import machine_bytes
 from simulate.engine.prefix_cache import kept_blocks
 from simulate.exchange.channel import Float32Channel
 from simulate.method import Scope, Turn
@@ -23,6 +24,12 @@ from simulate.models.structure import Structure, find_structure
 
 MOST_CLIENTS = 20
 """Clients whose uploads are averaged in a plan."""
+
+PROCESS = 500_000_000
+"""Bytes that a Python process takes with all that is imported, about."""
+
+USED = 0.9
+"""The share of this machine's memory that is planned with."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Plan:
         choice_bytes: the mean of what tells a client of a round which blocks to train, where that is agreed each round.
         setup_bytes: the whole prepared model, once per client.
         device: cpu or cuda; `memory_bytes`: estimated peak of one worker there.
+        room: workers that this machine's memory has room for, on the CPU.
         prefix: what is kept of the frozen blocks below the first trained one, or why nothing is.
     """
 
@@ -56,6 +64,7 @@ class Plan:
     setup_bytes: int
     device: str
     memory_bytes: int
+    room: int
     prefix: str
     clients: int
     cohort: int
@@ -96,6 +105,7 @@ class Plan:
             ),
             ("frozen prefix", self.prefix),
             (f"{'GPU ' * (self.device == 'cuda')}memory of a worker", f"about {size(self.memory_bytes)}"),
+            *([("room on this machine", f"engine.workers up to {self.room}")] if self.device == "cpu" else []),
         ]
 
 
@@ -146,8 +156,7 @@ def make_plan(experiment: Experiment) -> Plan:
     structure, scope, shapes = model.structure, model.scope, model.shapes
     exchanged = _with_extras(experiment, {name: shapes[name] for name in scope.exchanged})
     channel = Float32Channel()
-    clients = 1 if experiment.method.pooled else experiment.partition.clients
-    cohort = cohort_size(experiment.cohort, clients)
+    clients = _clients(experiment)
     wanted = experiment.engine.device  # which need not be here
     device = resolve_device(wanted) if wanted == "auto" else wanted
     uploads, choices = zip(*_transfers(experiment, structure, shapes, clients), strict=True)
@@ -165,10 +174,11 @@ def make_plan(experiment: Experiment) -> Plan:
         choice_bytes=round(sum(choices) / len(choices)),
         setup_bytes=channel.size(shapes.items()),
         device=device,
-        memory_bytes=_memory(model, experiment, cohort, device),
+        memory_bytes=_memory(model, experiment, device),
+        room=room(model, experiment),
         prefix=_prefix(experiment, model),
         clients=clients,
-        cohort=cohort,
+        cohort=cohort_size(experiment.cohort, clients),
         rounds=experiment.rounds,
     )
 
@@ -181,6 +191,11 @@ def with_estimate(experiment: Experiment) -> Iterator[None]:
     except MemoryShortageError as error:
         estimate = size(make_plan(experiment).memory_bytes)
         raise MemoryShortageError(f"{error}; `skipfl plan` estimates {estimate} a worker") from error
+
+
+def _clients(experiment: Experiment) -> int:
+    """How many there are; training on all data is one."""
+    return 1 if experiment.method.pooled else experiment.partition.clients
 
 
 def _prefix(experiment: Experiment, model: Outline) -> str:
@@ -230,17 +245,30 @@ def size(count: float) -> str:
     return f"{count:.4g} {units[0]}"
 
 
-def _memory(model: Outline, experiment: Experiment, cohort: int, device: str) -> int:
-    """Estimated peak of a worker in bytes, beyond the Python process itself (about 500 MB), or CUDA (600 MB).
+def room(model: Outline, experiment: Experiment) -> int:
+    """Workers on the CPU that the memory of this machine has room for, at least one.
+
+    Those of one machine hold the weights that never change together. Beside them the main process holds the global
+    values, the mean change, the next values and what it sends, of which Ray keeps two: 6 float32 of each exchanged one.
+    """
+    sizes = {name: prod(shape) for name, shape in model.shapes.items()}
+    shared = 4 * sum(sizes[name] for name in sizes.keys() - model.scope.changing)
+    main = PROCESS + 24 * sum(sizes[name] for name in model.scope.exchanged)
+    each = PROCESS + _memory(model, experiment, "cpu") - shared
+    return max(1, int(USED * machine_bytes() - shared - main) // each)
+
+
+def _memory(model: Outline, experiment: Experiment, device: str) -> int:
+    """Estimated peak of a worker in bytes, beyond the process itself (`PROCESS`), or CUDA (600 MB).
 
     float32 weights; for each trained parameter its value at the round's start, gradient and optimizer moments (two for
     AdamW); for each exchanged one the encoded change, the int64 sum, and that sum as it is handed over; for each extra
     one of the method that, the global value and the client's; and the activations kept for the backward pass of the
     blocks from the first trained one up, about 16 hidden + 4 intermediate floats a token and block, for a batch of the
     longest examples, or of `batch_tokens`; with gradient checkpointing of one block, and of each what enters it. An
-    aggregation of updates kept apart holds one int64 sum for each client that the worker visits, at most `cohort`. On a
-    GPU sums are the host's, each exchanged parameter has its change beside, and with bf16 what never changes, but for
-    the embeddings and the method's own constants, takes half.
+    aggregation of updates kept apart holds one int64 sum for each client that the worker visits, at most all of a
+    cohort. On a GPU sums are the host's, each exchanged parameter has its change beside, and with bf16 what never
+    changes, but for the embeddings and the method's own constants, takes half.
     """
     method, train = experiment.method, experiment.train
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
@@ -263,5 +291,6 @@ def _memory(model: Outline, experiment: Experiment, cohort: int, device: str) ->
         halved = sum(sizes[name] for name in sizes.keys() - names - whole) if train.precision == "bf16" else 0
         frozen = 4 * (sum(sizes.values()) - trained) - 2 * halved
         return frozen + (12 + moments) * trained + 4 * exchanged + 12 * extras + activations
+    cohort = cohort_size(experiment.cohort, _clients(experiment))
     apart = 8 * (cohort - 1) * exchanged if experiment.aggregation.apart else 0
     return 4 * sum(sizes.values()) + (8 + moments) * trained + 20 * exchanged + 28 * extras + activations + apart

@@ -9,13 +9,13 @@ from typing import Protocol
 from baselines import METHODS
 from results.frames import SHARED_SETTINGS, difference, flatten
 from simulate.config import ConfigError, Experiment, load, part, shown
-from simulate.engine.executors import Executor, check_engine, resolve_device
+from simulate.engine.executors import Executor, check_engine, processors, resolve_device, workers_wanted
 from simulate.engine.make import make_executor
 from simulate.engine.records import RecordedRun, check_free, check_unused, environment, state_of, tidy
 from simulate.engine.rounds import Round
 from simulate.engine.shared import sweep
 from simulate.experiment import forget_corpora, prepare, read_corpus, require_same, require_same_sources, run
-from simulate.plan import outline, with_estimate
+from simulate.plan import outline, room, with_estimate
 from simulate.registry import suggest
 
 SECTIONS = tuple(name for name in Experiment.model_fields if name != "parts")
@@ -125,7 +125,7 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
     states = {folder: state_of(folder, experiment.resolved()) for folder, experiment in runs.items()}
     executor: Executor | None = None
     try:
-        _check(runs, states)
+        fitting = _check(runs, states)
         for folder, experiment in runs.items():
             if state_of(folder, experiment.resolved()) == "finished":
                 tidy(folder)
@@ -136,9 +136,9 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
             if executor is None or executor.settings != experiment.engine:
                 if executor is not None:
                     executor.close()
-                executor = make_executor(experiment.engine)
+                executor = make_executor(experiment.engine, fitting)
             watcher.begin(folder, experiment)
-            for line in prepared.long():
+            for line in [*prepared.long(), *_short_of_room(executor)]:
                 watcher.note(line)
             try:
                 with with_estimate(experiment):
@@ -151,16 +151,30 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
             executor.close()
 
 
-def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> None:
-    """Find what is wrong with experiments before the first of them is trained."""
+def _short_of_room(executor: Executor) -> list[str]:
+    """What to say where memory decided how many workers there are."""
+    settings, workers = executor.settings, executor.workers
+    if settings.address or workers >= workers_wanted(settings, executor.device, processors(executor.device)):
+        return []
+    return [f"{workers} worker{'s' * (workers > 1)}: the memory has no room for more, as estimated (engine.workers)"]
+
+
+def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> int | None:
+    """Find what is wrong with experiments before the first of them is trained.
+
+    Returns:
+        Workers on the CPU that this machine's memory has room for, whichever of the runs it is; None if all are done.
+    """
     for folder in runs:
         if states[folder] == "new":
             check_free(folder)
         if states[folder] == "interrupted":
             check_unused(folder)
     to_do = {folder: experiment for folder, experiment in runs.items() if states[folder] != "finished"}
-    for experiment in to_do.values():
-        outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
+    rooms = [
+        room(outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader))), experiment)
+        for experiment in to_do.values()
+    ]
     drawn = {(each.corpus, each.model, each.partition, each.seed): each for each in to_do.values()}
     for experiment in drawn.values():
         prepare(experiment)
@@ -171,6 +185,7 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> None:
             require_same(prepare(experiment), folder, resolve_device(experiment.engine.device))
         elif states[folder] == "finished" and to_do:  # those that are kept shall compare with those that follow
             require_same_sources(prepare(experiment), folder)
+    return min(rooms, default=None)
     kept = {folder: each for folder, each in runs.items() if folder not in to_do}
     if kept and to_do:
         _tell_other_versions(kept)

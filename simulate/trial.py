@@ -20,7 +20,7 @@ from simulate.engine.make import make_executor
 from simulate.engine.memory import CUDA_CONTEXT, machine_bytes, peak_mb, reset_peak
 from simulate.experiment import job_of, prepare
 from simulate.method import Turn
-from simulate.plan import size, with_estimate
+from simulate.plan import outline, room, size, with_estimate
 
 BATCHES = 8
 """Of the trial's visit."""
@@ -159,7 +159,7 @@ def measure(experiment: Experiment) -> Trial:
             visit_steps=_mean_steps(run),
             shown=round(min(1.0, visits / clients) * len(lengths)),
             scores=1 + -(-experiment.rounds // experiment.evaluate.every) * (clients if facts.scope.personal else 1),
-            workers=workers_wanted(experiment.engine, workers.device, here),
+            workers=workers_wanted(experiment.engine, workers.device, here, room(outline(experiment), experiment)),
         )
 
 

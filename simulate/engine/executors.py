@@ -54,7 +54,8 @@ class EngineSettings(Settings):
 
     Attributes:
         executor: ray (actors, several at once) or serial (in this process, for debugging and small runs).
-        workers: number of actors, or auto: one a CPU core, or one a GPU.
+        workers: number of actors, or auto: one a CPU core, as far as this machine's memory has room for what `skipfl
+            plan` estimates, or one a GPU.
         threads: CPU threads of each worker. Float sums depend on this number, so that results of equal `threads` are
             equal bit for bit, whatever the executor and the number of workers.
         device: cpu, cuda, or auto: cuda where there is one.
@@ -185,13 +186,21 @@ def processors(device: str) -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def workers_wanted(settings: EngineSettings, device: str, there: int) -> int:
-    """How many workers the settings ask for, where so many GPUs or CPU cores are there."""
+def workers_wanted(settings: EngineSettings, device: str, there: int, room: int | None = None) -> int:
+    """How many workers the settings ask for.
+
+    Args:
+        device: cpu or cuda.
+        there: CPU cores or GPUs.
+        room: workers that this machine's memory has room for, as far as that is known; what other machines of a cluster
+            have is not, nor does a GPU's worker take much of it.
+    """
     if settings.executor == "serial":
         return 1
     if settings.workers != "auto":
         return settings.workers
-    return max(1, there // (settings.threads if device == "cpu" else 1))
+    wanted = max(1, there // (settings.threads if device == "cpu" else 1))
+    return wanted if room is None or device != "cpu" or settings.address else min(wanted, room)
 
 
 def check_engine(settings: EngineSettings) -> None:

@@ -13,7 +13,8 @@ import torch
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
-
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Of a container, by both versions of Linux' control groups."""
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of mallopt, from glibc's malloc.h."""
@@ -54,8 +55,12 @@ def keep_to_share(share: float) -> None:
 
 
 def machine_bytes() -> int:
-    """Memory of the whole machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Memory of the machine, or of the container where that may have less."""
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in LIMITS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            found = min(found, int(limit.read_text()))
+    return found
 
 
 def reset_peak() -> None:

@@ -103,9 +103,13 @@ class RayExecutor(Executor):
 
     Tasks are handed out one ahead of what an actor works on, first come first served; client states live in the object
     store. An actor that dies is replaced, and what it alone knew, the updates in its sum, is made again.
+
+    Args:
+        settings: how many actors, and where.
+        room: actors that this machine's memory has room for, as far as that is known.
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, room: int | None = None) -> None:
         super().__init__(settings)
         import ray
 
@@ -116,7 +120,7 @@ class RayExecutor(Executor):
             self._begin_session()
         kind = "GPU" if self.device == "cuda" else "CPU"
         there = processors(self.device) if settings.address is None else int(ray.cluster_resources().get(kind, 0))
-        self.workers = workers_wanted(settings, self.device, there)
+        self.workers = workers_wanted(settings, self.device, there, room)
         each: dict[str, float] = {"num_cpus": settings.threads}
         if kind == "GPU":
             each = {"num_cpus": 0, "num_gpus": 1 / math.ceil(self.workers / max(1, there))}

@@ -1,6 +1,5 @@
 """Worker processes that are killed: the same bits; and when it is always the same client, its name."""
 
-import json
 import os
 import re
 import shlex
@@ -249,45 +248,6 @@ def test_a_full_gpu_is_told_with_what_to_change(method, tmp_path, tiny_decoder, 
         f"{estimated.removeprefix('about ')} a worker"
     )
     assert "fewer than engine.workers = 2, a smaller" in str(gpu_error(actors["two"], torch.OutOfMemoryError()))
-
-
-def test_a_plan_counts_the_sub_words_of_a_step(tiny_decoder, ner_corpus):
-    """Two trained blocks of hidden size 16, intermediate 32: 16 * 16 + 4 * 32 = 384 floats a sub-word each."""
-    by_number, by_tokens = (
-        make_plan(experiment(tiny_decoder, ner_corpus, train={"lr": 0.01, "batch_size": 4, "batch_tokens": tokens}))
-        for tokens in (None, 256)
-    )
-    assert by_tokens.memory_bytes - by_number.memory_bytes == (256 - 4 * 32) * 2 * 384 * 4
-
-
-def test_a_plan_by_hand_of_a_worker_s_memory(tiny_decoder, ner_corpus):
-    """AdamW: a start value, a gradient and two moments for each trained parameter, change, sum and its copy for each
-    exchanged one; on a GPU the weights that are frozen in two bytes, but for the embedding's, and no sums."""
-    what = experiment(tiny_decoder, ner_corpus, train={"precision": "bf16"}, engine={"device": "cpu"})
-    on_cpu = make_plan(what)
-    on_gpu = make_plan(what.model_copy(update={"engine": what.engine.model_copy(update={"device": "cuda"})}))
-    frozen, trained = on_cpu.parameters - on_cpu.trained, on_cpu.trained
-    activations = 4 * 8 * 32 * 2 * 384
-    embedding = 16 * json.loads((Path(what.model.name) / "config.json").read_text())["vocab_size"]
-    assert on_cpu.exchanged == trained
-    assert on_cpu.memory_bytes == 4 * frozen + (4 + 4 + 4 + 8 + 4 + 8 + 8) * trained + activations
-    assert on_gpu.memory_bytes == 2 * frozen + 2 * embedding + (4 + 4 + 4 + 8 + 4) * trained + activations
-    assert dict(on_gpu.rows())["GPU memory of a worker"].startswith("about ")
-
-
-def test_a_plan_of_a_gpu_halves_no_weights_that_are_merged_into(tiny_decoder, ner_corpus):
-    """FedEx-LoRA merges into every adapted weight: bf16 saves half of the others' alone, and of no embedding's."""
-    method = {"name": "fedex_lora", "rank": 2, "target_modules": ["q_proj"]}
-    float32, bf16 = ({"lr": 0.01, "precision": precision} for precision in ("float32", "bf16"))
-    whole, halved = (
-        make_plan(experiment(tiny_decoder, ner_corpus, method, train=train, engine={"device": "cuda"}))
-        for train in (float32, bf16)
-    )
-    config = json.loads((Path(whole.model) / "config.json").read_text())
-    embedding = config["hidden_size"] * config["vocab_size"]
-    merged = config["num_hidden_layers"] * config["hidden_size"] ** 2
-    head = whole.trained - 2 * 2 * config["num_hidden_layers"] * config["hidden_size"]
-    assert whole.memory_bytes - halved.memory_bytes == 2 * (whole.parameters - head - embedding - merged)
 
 
 def test_what_has_no_fixed_order_on_a_gpu_is_told(tmp_path, tiny_decoder, ner_corpus, monkeypatch):
