@@ -11,8 +11,8 @@ from pydantic import Field
 
 from simulate.aggregator import Aggregator
 from simulate.exchange.aggregation import check_elements
-from simulate.exchange.channel import State
 from simulate.exchange.changes import l2_norm
+from simulate.exchange.channel import State
 
 
 class NormBound(Aggregator):

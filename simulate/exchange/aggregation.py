@@ -8,7 +8,8 @@ import torch
 
 from simulate.exchange.changes import flat
 from simulate.exchange.channel import State
-from simulate.exchange.loops import Floats, Integers, add_rounded, divide_sum
+from simulate.exchange.loops import add_rounded, divide_sum
+from simulate.exchange.loops.arrays import Floats, Integers
 
 FRACTION_BITS = 44
 """Binary places kept of a weighted average: a grid of 5.7e-14, far below float32's 6e-8 at 1."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from simulate.exchange import loops
+from simulate.exchange.loops.arrays import Floats
 
 
 def l2_norm(state: Mapping[str, torch.Tensor]) -> float:
@@ -38,6 +39,6 @@ def take_changes(
     return math.sqrt(sum(squares))
 
 
-def flat(tensor: torch.Tensor) -> loops.Floats:
+def flat(tensor: torch.Tensor) -> Floats:
     """The elements of a contiguous tensor on the CPU as they lie in memory."""
     return tensor.detach().view(-1).numpy()

@@ -203,6 +203,7 @@ def test_the_peak_of_another_gpu_is_measured(name, monkeypatch):
 
 BARE = """
 import sys
+sys.modules["numba"] = None  # which a machine with PyTorch alone has not
 from simulate.bench.gpu import main
 if __name__ == "__main__":
     main(["--tiny", "-o", sys.argv[1]])

@@ -2,6 +2,8 @@
 
 import itertools
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from simulate.exchange.aggregation import LARGEST, AggregationError, ExactSum, c
 from simulate.exchange.changes import l2_norm, take_changes
 from simulate.exchange.channel import Float32Channel
 from simulate.exchange.ledger import Ledger
+from simulate.exchange.loops import compiled, plain
 
 CHANNEL = Float32Channel()
 
@@ -100,15 +103,47 @@ def test_average_agrees_with_float64(pairs):
     assert total.average()["w"].item() == pytest.approx(expected, rel=1e-6, abs=1e-10)
 
 
-def test_numbers_are_rounded_to_the_grid_half_to_even():
+@pytest.mark.parametrize("loops", [compiled, plain])
+def test_numbers_are_rounded_to_the_grid_half_to_even(loops):
     total = np.ones(8, np.int64)
     values = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 0.499, -2.501, 2.0**18 - 0.5], np.float32)
     assert loops.add_rounded(total, values, 1.0, LARGEST) == 0
     assert (total - 1).tolist() == [0, 2, 2, 0, -2, 0, -3, 2**18]
     assert loops.add_rounded(total, values, -1.0, LARGEST) == 0
     assert total.tolist() == [1] * 8  # adding the opposite takes it back
-    assert loops.add_rounded(total, values[-1:], 2.0**44, LARGEST) == 0
+    assert loops.add_rounded(total[:1], values[-1:], 2.0**44, LARGEST) == 0
     assert total[0] == 1 + 2**62 - 2**43
+    values[:3] = np.nan, np.inf, np.nextafter(np.float32(-LARGEST), np.float32(-np.inf))
+    assert loops.add_rounded(total[1:], values[:7], 1.0, LARGEST) == 3
+    assert total[1:4].tolist() == [1, 1, 1]
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=40), st.integers(0, 44), st.integers(1, 3))
+def test_loops_are_the_same_compiled_or_not(elements, places, parts):
+    values, scale = np.array(elements, np.float32), 3 * 2.0**places
+    start = np.arange(len(values), dtype=np.float32)
+    results, squares = [], []
+    for form in (compiled, plain):
+        totals = tuple(np.full(len(values), part, np.int64) for part in range(parts))
+        left_out = form.add_rounded(totals[0], values, scale, LARGEST)
+        mean, change = np.empty((2, len(values)), np.float32)
+        form.divide_sum(mean, totals, scale)
+        now = np.nan_to_num(values, posinf=1, neginf=1) / 4
+        squares += [form.take_change(now, start, change), form.square(change)]
+        results.append((left_out, totals[0].tolist(), mean.tolist(), change.tolist()))
+        assert now.tolist() == start.tolist()
+    assert results[0] == results[1]
+    assert squares == pytest.approx([squares[0]] * 4, rel=1e-12)
+
+
+def test_a_machine_without_numba_has_the_plain_loops():
+    """Such as one that has PyTorch and Transformers alone, for the GPU measurements."""
+    code = (
+        "import sys; sys.modules['numba'] = None\nfrom simulate.exchange import loops; print(loops.square.__module__)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "simulate.exchange.loops.plain\n"
+    assert loops.square is compiled.square
 
 
 def test_large_and_small_numbers_add_up_in_any_order():

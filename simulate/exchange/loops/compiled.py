@@ -1,15 +1,13 @@
-"""Compiled loops over the elements of large tensors, each of which goes through memory once.
+"""The loops compiled by Numba: everything goes through memory once.
 
-They take flat contiguous arrays of equal length. Each process compiles a loop at its first call, within tenths of a
-second; kept compiled code would not be safe from processes that keep theirs at the same time.
+Each process compiles a loop at its first call, within tenths of a second; kept compiled code would not be safe from
+processes that keep theirs at the same time.
 """
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
+from simulate.exchange.loops.arrays import Floats, Integers
 
 
 @njit(fastmath={"reassoc"})  # the squares may be added up in any order
