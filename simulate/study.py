@@ -133,12 +133,14 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
                 watcher.skip(folder, experiment)
                 continue
             prepared = prepare(experiment)
+            notes = prepared.long()
             if executor is None or executor.settings != experiment.engine:
                 if executor is not None:
                     executor.close()
                 executor = make_executor(experiment.engine, fitting)
+                notes += _short_of_room(executor)
             watcher.begin(folder, experiment)
-            for line in [*prepared.long(), *_short_of_room(executor)]:
+            for line in notes:
                 watcher.note(line)
             try:
                 with with_estimate(experiment):
@@ -185,10 +187,10 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> int |
             require_same(prepare(experiment), folder, resolve_device(experiment.engine.device))
         elif states[folder] == "finished" and to_do:  # those that are kept shall compare with those that follow
             require_same_sources(prepare(experiment), folder)
-    return min(rooms, default=None)
     kept = {folder: each for folder, each in runs.items() if folder not in to_do}
     if kept and to_do:
         _tell_other_versions(kept)
+    return min(rooms, default=None)
 
 
 def _tell_other_versions(kept: Mapping[Path, Experiment]) -> None:
