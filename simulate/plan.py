@@ -14,7 +14,7 @@ from partitions.reader import CorpusReader
 from simulate.clients.tasks import TASKS
 from simulate.config import Experiment
 from simulate.engine.cohort import cohort_size
-from simulate.engine.executors import MemoryShortageError, resolve_device
+from simulate.engine.executors import MemoryShortageError, bounded, resolve_device
 from simulate.engine.memory import machine_bytes
 from simulate.engine.prefix_cache import kept_blocks
 from simulate.exchange.channel import Float32Channel
@@ -27,6 +27,9 @@ MOST_CLIENTS = 20
 
 PROCESS = 500_000_000
 """Bytes that a Python process takes with all that is imported, about."""
+
+RAY = 350_000_000
+"""Bytes that Ray's own processes take, about."""
 
 USED = 0.9
 """The share of this machine's memory that is planned with."""
@@ -46,7 +49,7 @@ class Plan:
         choice_bytes: the mean of what tells a client of a round which blocks to train, where that is agreed each round.
         setup_bytes: the whole prepared model, once per client.
         device: cpu or cuda; `memory_bytes`: estimated peak of one worker there.
-        room: workers that this machine's memory has room for, on the CPU.
+        room: workers on the CPU that this machine's memory has room for; None where the work is done elsewhere.
         prefix: what is kept of the frozen blocks below the first trained one, or why nothing is.
     """
 
@@ -64,7 +67,7 @@ class Plan:
     setup_bytes: int
     device: str
     memory_bytes: int
-    room: int
+    room: int | None
     prefix: str
     clients: int
     cohort: int
@@ -105,8 +108,17 @@ class Plan:
             ),
             ("frozen prefix", self.prefix),
             (f"{'GPU ' * (self.device == 'cuda')}memory of a worker", f"about {size(self.memory_bytes)}"),
-            *([("room on this machine", f"engine.workers up to {self.room}")] if self.device == "cpu" else []),
+            *(
+                [("memory of this machine", f"has room for {workers_in_words(self.room)}, as estimated")]
+                if self.room
+                else []
+            ),
         ]
+
+
+def workers_in_words(number: int) -> str:
+    """1 worker, 2 workers."""
+    return f"{number} worker{'s' * (number > 1)}"
 
 
 @dataclass(frozen=True)
@@ -175,10 +187,10 @@ def make_plan(experiment: Experiment) -> Plan:
         setup_bytes=channel.size(shapes.items()),
         device=device,
         memory_bytes=_memory(model, experiment, device),
-        room=room(model, experiment),
+        room=room(model, experiment) if bounded(experiment.engine, device) else None,
         prefix=_prefix(experiment, model),
         clients=clients,
-        cohort=cohort_size(experiment.cohort, clients),
+        cohort=_cohort(experiment),
         rounds=experiment.rounds,
     )
 
@@ -196,6 +208,16 @@ def with_estimate(experiment: Experiment) -> Iterator[None]:
 def _clients(experiment: Experiment) -> int:
     """How many there are; training on all data is one."""
     return 1 if experiment.method.pooled else experiment.partition.clients
+
+
+def _kept_apart(model: Outline, experiment: Experiment) -> bool:
+    """Whether the updates of a cohort are kept apart: by the aggregation, or for low-rank changes to be merged."""
+    return experiment.aggregation.apart or bool(model.scope.merged)
+
+
+def _cohort(experiment: Experiment) -> int:
+    """Clients of a round."""
+    return cohort_size(experiment.cohort, _clients(experiment))
 
 
 def _prefix(experiment: Experiment, model: Outline) -> str:
@@ -246,15 +268,24 @@ def size(count: float) -> str:
 
 
 def room(model: Outline, experiment: Experiment) -> int:
-    """Workers on the CPU that the memory of this machine has room for, at least one.
+    """Workers on the CPU that the memory of this machine has room for, about; at least one.
 
-    Those of one machine hold the weights that never change together. Beside them the main process holds the global
-    values, the mean change, the next values and what it sends, of which Ray keeps two: 6 float32 of each exchanged one.
+    Those of one machine hold the weights that never change together. Beside them the main process has for each element
+    that the server changes six float32, the global value, the change, the next value, what it sends, and two of that in
+    Ray's object store; up to two more where a server optimizer remembers; and of updates kept apart, for each client of
+    a cohort, 20 bytes: its sum, that as it is handed over, and the mean.
     """
     sizes = {name: prod(shape) for name, shape in model.shapes.items()}
     shared = 4 * sum(sizes[name] for name in sizes.keys() - model.scope.changing)
-    main = PROCESS + 24 * sum(sizes[name] for name in model.scope.exchanged)
-    each = PROCESS + _memory(model, experiment, "cpu") - shared
+    exchanged = sum(sizes[name] for name in model.scope.exchanged)
+    sent = sum(
+        map(prod, _with_extras(experiment, {name: model.shapes[name] for name in model.scope.exchanged}).values())
+    )
+    served = sent + sum(sizes[name] for name in model.scope.merged)
+    remembered = 8 if experiment.server.title else 0  # plain averaging has no title
+    updates = _cohort(experiment) * exchanged if _kept_apart(model, experiment) else 0
+    main = PROCESS + RAY + (24 + remembered) * served + 20 * updates
+    each = PROCESS + _memory(model, experiment, "cpu") - shared - 8 * max(0, updates - exchanged)
     return max(1, int(USED * machine_bytes() - shared - main) // each)
 
 
@@ -291,6 +322,5 @@ def _memory(model: Outline, experiment: Experiment, device: str) -> int:
         halved = sum(sizes[name] for name in sizes.keys() - names - whole) if train.precision == "bf16" else 0
         frozen = 4 * (sum(sizes.values()) - trained) - 2 * halved
         return frozen + (12 + moments) * trained + 4 * exchanged + 12 * extras + activations
-    cohort = cohort_size(experiment.cohort, _clients(experiment))
-    apart = 8 * (cohort - 1) * exchanged if experiment.aggregation.apart else 0
+    apart = 8 * (_cohort(experiment) - 1) * exchanged if _kept_apart(model, experiment) else 0
     return 4 * sum(sizes.values()) + (8 + moments) * trained + 20 * exchanged + 28 * extras + activations + apart

@@ -9,13 +9,13 @@ from typing import Protocol
 from baselines import METHODS
 from results.frames import SHARED_SETTINGS, difference, flatten
 from simulate.config import ConfigError, Experiment, load, part, shown
-from simulate.engine.executors import Executor, check_engine, processors, resolve_device, workers_wanted
+from simulate.engine.executors import Executor, bounded, check_engine, processors, resolve_device, workers_wanted
 from simulate.engine.make import make_executor
 from simulate.engine.records import RecordedRun, check_free, check_unused, environment, state_of, tidy
 from simulate.engine.rounds import Round
 from simulate.engine.shared import sweep
 from simulate.experiment import forget_corpora, prepare, read_corpus, require_same, require_same_sources, run
-from simulate.plan import outline, room, with_estimate
+from simulate.plan import outline, room, with_estimate, workers_in_words
 from simulate.registry import suggest
 
 SECTIONS = tuple(name for name in Experiment.model_fields if name != "parts")
@@ -125,7 +125,7 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
     states = {folder: state_of(folder, experiment.resolved()) for folder, experiment in runs.items()}
     executor: Executor | None = None
     try:
-        fitting = _check(runs, states)
+        rooms = _check(runs, states)
         for folder, experiment in runs.items():
             if state_of(folder, experiment.resolved()) == "finished":
                 tidy(folder)
@@ -137,8 +137,8 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
             if executor is None or executor.settings != experiment.engine:
                 if executor is not None:
                     executor.close()
-                executor = make_executor(experiment.engine, fitting)
-                notes += _short_of_room(executor)
+                executor = make_executor(experiment.engine, min(rooms.values(), default=None))
+                notes += _short_of_room(executor, rooms)
             watcher.begin(folder, experiment)
             for line in notes:
                 watcher.note(line)
@@ -153,19 +153,28 @@ def run_all(runs: Mapping[Path, Experiment], watcher: Watcher, tolerated: tuple[
             executor.close()
 
 
-def _short_of_room(executor: Executor) -> list[str]:
-    """What to say where memory decided how many workers there are."""
-    settings, workers = executor.settings, executor.workers
-    if settings.address or workers >= workers_wanted(settings, executor.device, processors(executor.device)):
+def _short_of_room(executor: Executor, rooms: Mapping[Path, int]) -> list[str]:
+    """What to say where memory decided how many workers there are.
+
+    Args:
+        rooms: workers that there is room for in each run that has been checked.
+    """
+    settings = executor.settings
+    wanted = workers_wanted(settings, executor.device, processors(executor.device))
+    if not rooms or settings.address or executor.workers >= wanted:
         return []
-    return [f"{workers} worker{'s' * (workers > 1)}: the memory has no room for more, as estimated (engine.workers)"]
+    most = min(rooms, key=rooms.__getitem__)
+    number = workers_in_words(executor.workers)
+    return [
+        f"{number}: by skipfl plan the memory has room for no more ({most.name}); engine.workers sets another number"
+    ]
 
 
-def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> int | None:
+def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> dict[Path, int]:
     """Find what is wrong with experiments before the first of them is trained.
 
     Returns:
-        Workers on the CPU that this machine's memory has room for, whichever of the runs it is; None if all are done.
+        Workers that this machine's memory has room for, of each run to do whose workers fill it.
     """
     for folder in runs:
         if states[folder] == "new":
@@ -173,10 +182,11 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> int |
         if states[folder] == "interrupted":
             check_unused(folder)
     to_do = {folder: experiment for folder, experiment in runs.items() if states[folder] != "finished"}
-    rooms = [
-        room(outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader))), experiment)
-        for experiment in to_do.values()
-    ]
+    rooms = {}
+    for folder, experiment in to_do.items():
+        model = outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
+        if bounded(experiment.engine, resolve_device(experiment.engine.device)):
+            rooms[folder] = room(model, experiment)
     drawn = {(each.corpus, each.model, each.partition, each.seed): each for each in to_do.values()}
     for experiment in drawn.values():
         prepare(experiment)
@@ -190,7 +200,7 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> int |
     kept = {folder: each for folder, each in runs.items() if folder not in to_do}
     if kept and to_do:
         _tell_other_versions(kept)
-    return min(rooms, default=None)
+    return rooms
 
 
 def _tell_other_versions(kept: Mapping[Path, Experiment]) -> None:

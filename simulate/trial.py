@@ -110,7 +110,7 @@ class Trial:
             ),
             *([("kept", kept)] if self.kept_bytes else []),
             (
-                "room",
+                "room, as measured",
                 f"this process took {size(self.worker_bytes)} of {size(self.device_bytes)}: engine.workers up to "
                 f"{self.room}",
             ),

@@ -62,6 +62,7 @@ from simulate.engine.job import ClientReport, Job, ModelFacts
 from simulate.engine.prefix_cache import PrefixCacheSettings
 from simulate.engine.resident import ResidentWorker
 from simulate.exchange.channel import Float32Channel, State
+from simulate.exchange.loops import add_rounded
 from simulate.files import write_json, write_text
 from simulate.method import Method, Turn
 from simulate.models.backbone import ModelSettings
@@ -543,6 +544,7 @@ def write(bench: Bench, output: Path, seconds: float) -> str:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "device": torch.cuda.get_device_name() if bench.device == "cuda" else "cpu",
         "torch": torch.__version__,
+        "adds_up": "Numba" if add_rounded.__module__.endswith(".compiled") else "NumPy",
         "peak_flops": bench.peak,
         "peak_source": bench.peak_source,
         "size": asdict(bench.size),
@@ -551,7 +553,8 @@ def write(bench: Bench, output: Path, seconds: float) -> str:
     write_json(output / "gpu.json", {**facts, "rows": bench.rows})
     where = f"{facts['device']}, torch {facts['torch']}, {facts['date']}"
     peak = f"{bench.peak / 1e12:.3g} TFLOP/s ({bench.peak_source})"
-    text = f"{table(bench.rows)}\n\n{where}. Utilisation in parts of {peak}.\n"
+    remarks = f"{where}. Utilisation in parts of {peak}. Updates are added up by {facts['adds_up']}."
+    text = f"{table(bench.rows)}\n\n{remarks}\n"
     write_text(output / "gpu.md", text)
     return text
 

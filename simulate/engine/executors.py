@@ -192,15 +192,19 @@ def workers_wanted(settings: EngineSettings, device: str, there: int, room: int 
     Args:
         device: cpu or cuda.
         there: CPU cores or GPUs.
-        room: workers that this machine's memory has room for, as far as that is known; what other machines of a cluster
-            have is not, nor does a GPU's worker take much of it.
+        room: workers that this machine's memory has room for, where that is known.
     """
     if settings.executor == "serial":
         return 1
     if settings.workers != "auto":
         return settings.workers
     wanted = max(1, there // (settings.threads if device == "cpu" else 1))
-    return wanted if room is None or device != "cpu" or settings.address else min(wanted, room)
+    return wanted if room is None or not bounded(settings, device) else min(wanted, room)
+
+
+def bounded(settings: EngineSettings, device: str) -> bool:
+    """Whether the memory of this machine is what several workers fill: not a GPU's, nor that of a cluster."""
+    return settings.executor == "ray" and device == "cpu" and settings.address is None
 
 
 def check_engine(settings: EngineSettings) -> None:

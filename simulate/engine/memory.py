@@ -5,6 +5,7 @@ import gc
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -13,8 +14,8 @@ import torch
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
-LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Of a container, by both versions of Linux' control groups."""
+OWN_GROUPS = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of mallopt, from glibc's malloc.h."""
@@ -55,12 +56,26 @@ def keep_to_share(share: float) -> None:
 
 
 def machine_bytes() -> int:
-    """Memory of the machine, or of the container where that may have less."""
+    """Memory of the machine, or what this process's control groups (a container, a job) may have of it."""
     found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in LIMITS:
+    for limit in _limits():
         with suppress(OSError, ValueError):  # not there, or "max"
             found = min(found, int(limit.read_text()))
     return found
+
+
+def _limits() -> Iterator[Path]:
+    """Where Linux says what a control group of this process, or one that it is in, may have, in either version."""
+    groups = []
+    with suppress(OSError):
+        groups = [line.split(":", 2) for line in OWN_GROUPS.read_text().splitlines()]
+    for _, controllers, name in groups:
+        if controllers in ("", "memory"):
+            top = GROUPS / controllers
+            group = top / name.lstrip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(top):
+                    yield folder / ("memory.limit_in_bytes" if controllers else "memory.max")
 
 
 def reset_peak() -> None:

@@ -29,8 +29,12 @@ def check_elements(update: Mapping[str, torch.Tensor]) -> None:
         AggregationError: if an element is not finite, or larger than `LARGEST`.
     """
     for name, tensor in update.items():
-        if not (size := _size(tensor)) <= LARGEST:
-            raise AggregationError(f"the update of {name} has an element of size {size}, more than {LARGEST:g}")
+        if not _size(tensor) <= LARGEST:
+            raise _refusal(name, tensor)
+
+
+def _refusal(name: str, tensor: torch.Tensor) -> AggregationError:
+    return AggregationError(f"the update of {name} has an element of size {_size(tensor)}, more than {LARGEST:g}")
 
 
 def _size(tensor: torch.Tensor) -> float:
@@ -52,12 +56,12 @@ class ExactSum:
     def __init__(self, total_weight: int) -> None:
         # x * n * 2**places is exact in float64 (24 + 29 bits), so that rounding to the grid is the only loss.
         self.places = FRACTION_BITS - max(0, math.ceil(math.log2(max(1, total_weight))))
-        self.sums: dict[str, list[Integers]] = {}  # the first is our own, others came with `merge`
+        self.sums: dict[str, list[Integers]] = {}  # our own, and then those that came with `merge`
         self.weights: dict[str, int] = {}
         self.senders: dict[str, int] = {}
 
     def add(self, update: Mapping[str, torch.Tensor], weight: int, unweighted: frozenset[str] = frozenset()) -> None:
-        """Add one client's update.
+        """Add one client's update; before anything is merged.
 
         Args:
             update: float32 tensors on the CPU, by name.
@@ -69,8 +73,7 @@ class ExactSum:
                 that of other clients; then nothing is added.
         """
         for name, tensor in update.items():
-            if name in self.sums and (shape := self.sums[name][0].shape) != tensor.shape:
-                raise AggregationError(f"the update of {name} has shape {[*tensor.shape]}, of others {[*shape]}")
+            self._require_shape(name, tensor.shape)
         new = update.keys() - self.sums.keys()
         for name in new:
             self.sums[name] = [np.zeros(update[name].shape, np.int64)]
@@ -81,16 +84,26 @@ class ExactSum:
             if add_rounded(*added[-1], LARGEST):
                 for total, values, scale in added:
                     add_rounded(total, values, -scale, LARGEST)
-                for name in new:
-                    del self.sums[name]
-                check_elements(update)  # which says why not
+                for other in new:
+                    del self.sums[other]
+                raise _refusal(name, tensor)
         for name in update:
             self._count(name, 1 if name in unweighted else weight, 1)
 
+    def _require_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        if name in self.sums and (ours := self.sums[name][0].shape) != tuple(shape):
+            raise AggregationError(f"the update of {name} has shape {[*shape]}, of others {[*ours]}")
+
     def merge(self, other: "ExactSum") -> None:
-        """Add another worker's sum to this one, whose tensors it refers to from now on."""
+        """Add another worker's sum to this one, whose tensors it refers to from now on.
+
+        Raises:
+            AggregationError: if it counts in other units, or a tensor has another shape; then nothing is added.
+        """
         if other.places != self.places:
             raise AggregationError(f"sums of {other.places} and {self.places} binary places cannot be merged")
+        for name, parts in other.sums.items():
+            self._require_shape(name, parts[0].shape)
         for name, parts in other.sums.items():
             self.sums.setdefault(name, []).extend(parts)
             self._count(name, other.weights[name], other.senders[name])
@@ -100,8 +113,7 @@ class ExactSum:
         means = {}
         for name, parts in self.sums.items():
             means[name] = torch.empty(parts[0].shape)
-            totals = tuple(part.reshape(-1) for part in parts)
-            divide_sum(flat(means[name]), totals, self.weights[name] * 2.0**self.places)
+            divide_sum(flat(means[name]), tuple(map(_read, parts)), self.weights[name] * 2.0**self.places)
         return means
 
     def participation(self, clients: int) -> dict[str, float]:
@@ -111,3 +123,10 @@ class ExactSum:
     def _count(self, name: str, weight: int, senders: int) -> None:
         self.weights[name] = self.weights.get(name, 0) + weight
         self.senders[name] = self.senders.get(name, 0) + senders
+
+
+def _read(total: Integers) -> Integers:
+    """A flat view that is only read, as are those of other processes: loops take arrays of one kind."""
+    view = total.reshape(-1)
+    view.flags.writeable = False
+    return view

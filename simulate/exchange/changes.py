@@ -18,25 +18,39 @@ def l2_norm(state: Mapping[str, torch.Tensor]) -> float:
 def take_changes(
     values: Mapping[str, torch.Tensor], start: Mapping[str, torch.Tensor], out: Mapping[str, torch.Tensor]
 ) -> float:
-    """Put what has changed since the start into other tensors, and the start into the values, once through memory.
+    """Put what has changed since the start into other tensors, and the start into the values.
 
     Args:
         values: what has changed, float32 and contiguous; as `start` in the end.
-        start: tensors for all of these names.
-        out: gets the differences, values - start, of the names that it has; contiguous.
+        start: tensors of all of these names, of the same shapes, float32.
+        out: gets the differences, values - start, of the names that it has; float32 and contiguous.
 
     Returns:
         The L2 norm of all differences together, in float64.
+
+    Raises:
+        ValueError: if shapes differ.
     """
-    squares = []
+    squares: list[float | torch.Tensor] = []
     for name, now in values.items():
-        if now.device.type == "cpu":
-            squares.append(loops.take_change(flat(now), flat(start[name]), flat(out.get(name, now))))
-        else:
-            change = torch.sub(now, start[name], out=out.get(name))
-            now.copy_(start[name])
-            squares.append(torch.linalg.vector_norm(change, dtype=torch.float64) ** 2)
+        before, change = start[name], out.get(name)
+        for what, other in (("start", before), ("room for the change", now if change is None else change)):
+            if other.shape != now.shape:
+                raise ValueError(f"{name} has shape {[*now.shape]}, its {what} {[*other.shape]}")
+        squares.append((_take_on_cpu if now.device.type == "cpu" else _take_anywhere)(now, before, change))
     return math.sqrt(sum(squares))
+
+
+def _take_on_cpu(now: torch.Tensor, before: torch.Tensor, change: torch.Tensor | None) -> float:
+    """Of one tensor, once through memory: the sum of squares."""
+    return loops.take_change(flat(now), flat(before.contiguous()), flat(now if change is None else change))
+
+
+def _take_anywhere(now: torch.Tensor, before: torch.Tensor, change: torch.Tensor | None) -> torch.Tensor:
+    """The same on any device, where the sum stays, so that nothing waits for it."""
+    difference = torch.sub(now, before, out=change)
+    now.copy_(before)
+    return torch.linalg.vector_norm(difference, dtype=torch.float64).square()
 
 
 def flat(tensor: torch.Tensor) -> Floats:

@@ -27,6 +27,7 @@ def test_gpu_measurements_run_on_a_tiny_model(tmp_path, monkeypatch, capsys):
     gpu.main(["--tiny", "-o", str(tmp_path)])
     torch.set_num_threads(threads)
     written = json.loads((tmp_path / "gpu.json").read_text())
+    assert written["adds_up"] == "Numba"
     rows = {row["case"]: row for row in written["rows"]}
     assert list(rows) == ["LoRA, rank 2", "2 layers, prefix cached", "2 layers", "full"]
     for row in rows.values():
@@ -217,6 +218,8 @@ def test_gpu_measurements_need_few_packages_and_run_with_two_workers(tmp_path):
     script.write_text(BARE)
     said = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[-1] == "imported []"
-    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert written["adds_up"] == "NumPy"
+    rows = written["rows"]
     assert [(row["workers"], row["note"]) for row in rows] == [(1, "")] * 4 + [(2, "")] * 4
     assert all(row["round_s"] > 0 for row in rows)

@@ -4,6 +4,7 @@ import itertools
 import pickle
 import subprocess
 import sys
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from simulate.exchange import loops
+from simulate.exchange import changes, loops
 from simulate.exchange.aggregation import LARGEST, AggregationError, ExactSum, check_elements
 from simulate.exchange.changes import l2_norm, take_changes
 from simulate.exchange.channel import Float32Channel
@@ -125,7 +126,8 @@ def test_loops_are_the_same_compiled_or_not(elements, places, parts):
     results, squares = [], []
     for form in (compiled, plain):
         totals = tuple(np.full(len(values), part, np.int64) for part in range(parts))
-        left_out = form.add_rounded(totals[0], values, scale, LARGEST)
+        with patch.object(plain, "PIECE", 3):
+            left_out = form.add_rounded(totals[0], values, scale, LARGEST)
         mean, change = np.empty((2, len(values)), np.float32)
         form.divide_sum(mean, totals, scale)
         now = np.nan_to_num(values, posinf=1, neginf=1) / 4
@@ -295,3 +297,50 @@ def test_updates_of_unlike_shapes_are_not_summed(shape):
         total.add({"a": torch.ones(shape), "b": torch.ones(3)}, 1)
     assert total.average()["b"].tolist() == [1.0, 1.0, 1.0]
     assert total.senders == {"a": 1, "b": 1}
+
+
+def test_workers_sums_of_unlike_shapes_are_not_merged():
+    parts = [ExactSum(2), ExactSum(2)]
+    parts[0].add({"b": torch.ones(3), "a": torch.ones(2)}, 1)
+    parts[1].add({"b": torch.ones(3), "a": torch.ones(4)}, 1)
+    with pytest.raises(AggregationError, match=r"update of a has shape \[4\], of others \[2\]"):
+        parts[0].merge(parts[1])
+    assert parts[0].average()["b"].tolist() == [1.0, 1.0, 1.0]
+    assert parts[0].senders == {"a": 1, "b": 1}
+
+
+def test_sums_that_are_read_only_are_merged_with_those_that_are_not():
+    """As Ray shares them."""
+    parts = [ExactSum(3) for _ in range(3)]
+    for value, part in enumerate(parts):
+        part.add({"w": torch.tensor([3.0 * value])}, 1)
+    for array in parts[1].sums["w"]:
+        array.flags.writeable = False
+    for other in parts[1:]:
+        parts[0].merge(other)
+    assert parts[0].average()["w"].tolist() == [3.0]  # (0 + 3 + 6) / 3
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_changes_are_taken_on_any_device_as_on_the_cpu(wanted):
+    """The way of a GPU, on the CPU."""
+    start, trained = torch.randn(7, 5), torch.randn(7, 5)
+    found = []
+    for take in (changes._take_on_cpu, changes._take_anywhere):
+        now, change = trained.clone(), torch.zeros(7, 5) if wanted else None
+        found.append((float(take(now, start, change)), None if change is None else change.tolist()))
+        assert torch.equal(now, start)
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
+    assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize(
+    ("start", "out", "told"),
+    [
+        ((2, 1), (2, 2), r"^w has shape \[2, 2\], its start \[2, 1\]$"),
+        ((2, 2), (4,), r"^w has shape \[2, 2\], its room for the change \[4\]$"),
+    ],
+)
+def test_changes_of_unlike_shapes_are_not_taken(start, out, told):
+    with pytest.raises(ValueError, match=told):
+        take_changes({"w": torch.ones(2, 2)}, {"w": torch.ones(start)}, {"w": torch.ones(out)})

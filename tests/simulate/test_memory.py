@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from simulate import plan
 from simulate.api import simulate
 from simulate.engine import memory
 from simulate.engine.executors import EngineSettings, workers_wanted
-from simulate.plan import PROCESS, USED, make_plan
+from simulate.plan import PROCESS, RAY, USED, make_plan, outline
 from tests.runs import experiment
+
+HERE = {"executor": "ray", "device": "cpu"}
 
 PROGRAM = """
 import re, sys
@@ -87,18 +90,56 @@ def test_a_plan_of_a_gpu_halves_no_weights_that_are_merged_into(tiny_decoder, ne
     assert whole.memory_bytes - halved.memory_bytes == 2 * (whole.parameters - head - embedding - merged)
 
 
+def room_for(what, memory_bytes, monkeypatch):
+    """Workers that a plan finds room for in so much memory."""
+    monkeypatch.setattr(plan, "machine_bytes", lambda: memory_bytes / USED)
+    return make_plan(what).room
+
+
 def test_a_plan_by_hand_of_the_workers_that_there_is_room_for(tiny_decoder, ner_corpus, monkeypatch):
     """Room for two to the byte. Frozen weights are held once, the main process has six float32 of what is exchanged."""
-    what = experiment(tiny_decoder, ner_corpus, train={"lr": 0.01, "batch_size": 20_000}, engine={"device": "cpu"})
+    what = experiment(tiny_decoder, ner_corpus, train={"lr": 0.01, "batch_size": 20_000}, engine=HERE)
     planned = make_plan(what)
     frozen = planned.parameters - planned.trained
-    main, each = PROCESS + 4 * frozen + 24 * planned.exchanged, PROCESS + planned.memory_bytes - 4 * frozen
-    for fits, memory_bytes in ((2, main + 2 * each), (1, main + 2 * each - 2), (1, 0)):
-        monkeypatch.setattr(plan, "machine_bytes", lambda found=memory_bytes: found / USED)
-        assert make_plan(what).room == fits
-    assert dict(make_plan(what).rows())["room on this machine"] == "engine.workers up to 1"
-    elsewhere = what.model_copy(update={"engine": what.engine.model_copy(update={"device": "cuda"})})
-    assert "room on this machine" not in dict(make_plan(elsewhere).rows())
+    main = PROCESS + RAY + 4 * frozen + 24 * planned.exchanged
+    each = PROCESS + planned.memory_bytes - 4 * frozen
+    assert room_for(what, main + 2 * each, monkeypatch) == 2
+    assert room_for(what, main + 2 * each - 2, monkeypatch) == 1
+    assert room_for(what, 0, monkeypatch) == 1
+    assert dict(make_plan(what).rows())["memory of this machine"] == "has room for 1 worker, as estimated"
+    adam = experiment(tiny_decoder, ner_corpus, train={"lr": 0.01, "batch_size": 20_000}, engine=HERE, server="adam")
+    assert room_for(adam, main + 2 * each + 8 * planned.exchanged, monkeypatch) == 2
+    assert room_for(adam, main + 2 * each, monkeypatch) == 1
+
+
+@pytest.mark.parametrize("where", [{"device": "cuda"}, {"executor": "serial"}, {"address": "auto"}])
+def test_a_plan_of_work_elsewhere_says_nothing_of_this_machine(where, tiny_decoder, ner_corpus):
+    planned = make_plan(experiment(tiny_decoder, ner_corpus, engine=HERE | where))
+    assert planned.room is None
+    assert "memory of this machine" not in dict(planned.rows())
+
+
+def test_updates_kept_apart_and_merged_weights_take_room_of_the_main_process(tiny_decoder, ner_corpus, monkeypatch):
+    """Of a median, 20 bytes for each number of each of four updates, of which no worker but its own holds any; of
+    FedEx-LoRA the same, and six float32 of each weight that it merges into."""
+    cohort = {"partition": {"name": "iid", "clients": 4}, "train": {"lr": 0.01, "batch_size": 20_000}, "engine": HERE}
+    mean, median = (experiment(tiny_decoder, ner_corpus, aggregation=name, **cohort) for name in ("mean", "median"))
+    planned = make_plan(mean)
+    frozen = planned.parameters - planned.trained
+    main = PROCESS + RAY + 4 * frozen + 24 * planned.exchanged + 4 * 20 * planned.exchanged
+    each = PROCESS + planned.memory_bytes - 4 * frozen
+    assert room_for(median, main + 2 * each, monkeypatch) == 2
+    assert room_for(median, main + 2 * each - 2, monkeypatch) == 1
+    method = {"name": "fedex_lora", "rank": 2, "target_modules": ["q_proj"]}
+    merging = experiment(tiny_decoder, ner_corpus, method, **cohort)
+    planned, prepared = make_plan(merging), outline(merging)
+    held = sum(prod(shape) for name, shape in prepared.shapes.items() if name not in prepared.scope.changing)
+    merged = sum(prod(prepared.shapes[name]) for name in prepared.scope.merged)
+    assert merged > 0
+    main = PROCESS + RAY + 4 * held + 24 * (planned.exchanged + merged) + 4 * 20 * planned.exchanged
+    each = PROCESS + planned.memory_bytes - 4 * held - 3 * 8 * planned.exchanged
+    assert room_for(merging, main + 2 * each, monkeypatch) == 2
+    assert room_for(merging, main + 2 * each - 2, monkeypatch) == 1
 
 
 @pytest.mark.parametrize(
@@ -121,21 +162,36 @@ def test_a_run_has_as_many_workers_as_there_is_room_for_and_says_so(
 ):
     monkeypatch.setattr(plan, "machine_bytes", lambda: 2.5 * PROCESS)
     monkeypatch.setattr("simulate.study.processors", lambda _: 2)
-    simulate(
-        {tmp_path / "run": experiment(tiny_decoder, ner_corpus, rounds=1, engine={"executor": "ray", "device": "cpu"})}
-    )
+    engine = {"executor": "ray", "device": "cpu"}
+    simulate({tmp_path / "run": experiment(tiny_decoder, ner_corpus, rounds=1, engine=engine)})
     record = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert record["workers"] == 1
-    assert "1 worker: the memory has no room for more, as estimated (engine.workers)" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "run: 1 worker: by skipfl plan the memory has room for no more (run); engine.workers sets" in said
+
+
+WHOLE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @pytest.mark.parametrize(
-    ("limits", "part"), [(("max\n",), 1.0), (("1000000\n",), None), (("max", "2000000"), None), ((), 1.0)]
+    ("own", "limits", "found"),
+    [
+        ("0::/job/step\n", {"job/memory.max": "3000000\n", "job/step/memory.max": "max\n"}, 3_000_000),
+        ("0::/job/step\n", {"memory.max": "2000000\n", "job/memory.max": "3000000\n"}, 2_000_000),
+        ("0::/elsewhere\n", {"memory.max": "2000000\n"}, 2_000_000),  # a container sees its own group as the top
+        ("4:cpu:/a\n3:memory:/a\n", {"memory/a/memory.limit_in_bytes": "1000000\n"}, 1_000_000),
+        ("4:cpu:/a\n3:memory:/a\n", {"cpu/a/memory.limit_in_bytes": "1000000\n"}, WHOLE),
+        ("0::/\n", {"memory.max": "max\n"}, WHOLE),
+        ("0::/\n", {"memory.max": str(10 * WHOLE)}, WHOLE),
+        ("", {}, WHOLE),
+    ],
 )
-def test_a_container_has_the_memory_that_it_may_have(limits, part, tmp_path, monkeypatch):
-    files = [tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"]
-    for file, limit in zip(files, limits, strict=False):
+def test_a_process_has_the_memory_that_its_group_may_have(own, limits, found, tmp_path, monkeypatch):
+    for name, limit in limits.items():
+        file = tmp_path / "groups" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(limit)
-    monkeypatch.setattr(memory, "LIMITS", tuple(files))
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert memory.machine_bytes() == (whole if part else int(limits[-1]))
+    (tmp_path / "own").write_text(own)
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
+    assert memory.machine_bytes() == found

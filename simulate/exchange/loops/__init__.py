@@ -6,7 +6,7 @@ loops of NumPy give the same numbers there, but for the last bits of sums of squ
 
 try:
     from simulate.exchange.loops.compiled import add_rounded, divide_sum, square, take_change
-except ImportError:
+except ModuleNotFoundError:
     from simulate.exchange.loops.plain import (  # type: ignore[assignment]
         add_rounded,
         divide_sum,

@@ -54,7 +54,7 @@ def add_rounded(total: Integers, values: Floats, scale: float, largest: float) -
 
 @njit
 def divide_sum(mean: Floats, parts: tuple[Integers, ...], unit: float) -> None:
-    """The sums over all parts, divided, in float64 until they are stored."""
+    """The sums over all parts, divided, in float64 until they are stored; compiled for each number of parts."""
     for i in range(mean.size):
         total = np.int64(0)
         for part in parts:
