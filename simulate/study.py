@@ -182,11 +182,10 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> dict[
         if states[folder] == "interrupted":
             check_unused(folder)
     to_do = {folder: experiment for folder, experiment in runs.items() if states[folder] != "finished"}
-    rooms = {}
-    for folder, experiment in to_do.items():
-        model = outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
-        if bounded(experiment.engine, resolve_device(experiment.engine.device)):
-            rooms[folder] = room(model, experiment)
+    outlines = {
+        folder: outline(experiment, lambda reader: reader.describe(partial(read_corpus, reader)))
+        for folder, experiment in to_do.items()
+    }
     drawn = {(each.corpus, each.model, each.partition, each.seed): each for each in to_do.values()}
     for experiment in drawn.values():
         prepare(experiment)
@@ -200,7 +199,11 @@ def _check(runs: Mapping[Path, Experiment], states: Mapping[Path, str]) -> dict[
     kept = {folder: each for folder, each in runs.items() if folder not in to_do}
     if kept and to_do:
         _tell_other_versions(kept)
-    return rooms
+    return {
+        folder: room(outlines[folder], experiment)
+        for folder, experiment in to_do.items()
+        if bounded(experiment.engine, resolve_device(experiment.engine.device))
+    }
 
 
 def _tell_other_versions(kept: Mapping[Path, Experiment]) -> None:
