@@ -20,7 +20,7 @@ from simulate.engine.make import make_executor
 from simulate.engine.memory import CUDA_CONTEXT, machine_bytes, peak_mb, reset_peak
 from simulate.experiment import job_of, prepare
 from simulate.method import Turn
-from simulate.plan import outline, room, size, with_estimate
+from simulate.plan import outline, room, size, with_estimate, workers_in_words
 
 BATCHES = 8
 """Of the trial's visit."""
@@ -105,7 +105,7 @@ class Trial:
             ),
             (
                 "forecast",
-                f"{_duration(whole)} on {self.workers} worker{'s' if self.workers > 1 else ''}, "
+                f"{_duration(whole)} on {workers_in_words(self.workers)}, "
                 f"{_duration(self.evaluation_seconds)} of it evaluation",
             ),
             *([("kept", kept)] if self.kept_bytes else []),
@@ -141,6 +141,7 @@ def measure(experiment: Experiment) -> Trial:
         measured = [number for number in range(1, job.rounds + 1) if job.method.measure(replace(turn, round=number))]
         scored = {name: run.splits[name] for name in ("validation", "test")}
         evaluator = Evaluator(experiment.evaluate, prepared.task, scored)
+        model = outline(experiment, lambda _: (prepared.corpus.task, prepared.corpus.labels))  # which has been read
         here = 1 if experiment.engine.address else processors(workers.device)  # what a cluster has is not known here
         clients = len(run.shards)
         visits = experiment.rounds * cohort_size(experiment.cohort, clients)
@@ -159,7 +160,7 @@ def measure(experiment: Experiment) -> Trial:
             visit_steps=_mean_steps(run),
             shown=round(min(1.0, visits / clients) * len(lengths)),
             scores=1 + -(-experiment.rounds // experiment.evaluate.every) * (clients if facts.scope.personal else 1),
-            workers=workers_wanted(experiment.engine, workers.device, here, room(outline(experiment), experiment)),
+            workers=workers_wanted(experiment.engine, workers.device, here, room(model, experiment)),
         )
 
 
